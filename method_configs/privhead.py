@@ -1,0 +1,42 @@
+"""The methods that `ns-train` lists."""
+
+from __future__ import annotations
+
+
+import torch
+from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.plugins.types import MethodSpecification
+
+from privhead_ns.optimizer import FusedAdamConfig
+from privhead_ns.pipeline import PrivheadPipelineConfig
+from privhead_ns.trainer import PrivheadTrainerConfig
+
+
+def optimizers() -> dict:
+    """Returns a fresh set of optimizers; the schedule of the phases scales their learning rates."""
+    rates = {"sdf": 0.002, "features": 0.02, "color_network": 0.005, "beta": 0.01}
+    return {name: {"optimizer": FusedAdamConfig(lr=rate), "scheduler": None} for name, rate in rates.items()}
+
+
+def trainer(method_name: str, pipeline: PrivheadPipelineConfig) -> PrivheadTrainerConfig:
+    """Returns the trainer of a method: on the GPU if there is one, and watched by nobody but this machine."""
+    return PrivheadTrainerConfig(
+        method_name=method_name,
+        pipeline=pipeline,
+        optimizers=optimizers(),
+        max_num_iterations=pipeline.phases.total_steps,
+        steps_per_save=500,
+        steps_per_eval_batch=0,
+        steps_per_eval_image=500,
+        steps_per_eval_all_images=0,
+        mixed_precision=False,
+        machine=MachineConfig(device_type="cuda" if torch.cuda.is_available() else "cpu"),
+        viewer=ViewerConfig(websocket_host="127.0.0.1", quit_on_train_completion=True),
+        vis="viewer",
+    )
+
+
+privhead = MethodSpecification(
+    config=trainer("privhead", PrivheadPipelineConfig()),
+    description="Private head: colour of the rear, gradient magnitudes of the face.",
+)

@@ -1,0 +1,239 @@
+"""The protected capture: its format, and a loader that refuses whatever breaks the promise made with it.
+
+transforms.json     cameras, kinds of views, operator, box; see `ProtectedCapture`
+neutral/000.png     8-bit RGB
+protected/003.png   16-bit single channel, the magnitude that σ left
+masks/000.png       8-bit grey, 255 on the head; where the photograph had a mask
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+
+from privhead_ns.capture.transforms import read_frames, read_json, read_number, read_pose, read_positive, read_size
+from privhead_ns.errors import UserError
+from privhead_ns.operators import OperatorConfig
+
+FORMAT_VERSION = 1
+FULL_SCALE = 65535
+"""Stored value of the largest magnitude."""
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+PIXEL_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
+"""The chunks that pixels need; any other would be metadata."""
+MAGNITUDE, COLOUR, MASK = (16, 0), (8, 2), (8, 0)
+"""Bit depth and colour type in a PNG's header (ISO/IEC 15948): 16-bit grey, 8-bit RGB, 8-bit grey."""
+IN_WORDS = {MAGNITUDE: "16-bit single-channel", COLOUR: "8-bit RGB", MASK: "8-bit single-channel"}
+
+
+@dataclass(frozen=True)
+class ProtectedFrame:
+    """One view that may leave its owner's machine."""
+
+    path: Path
+    mask_path: Path | None
+    kind: Literal["neutral", "protected"]
+    fl_x: float
+    fl_y: float
+    cx: float
+    cy: float
+    camera_to_world: Float[np.ndarray, "4 4"]
+
+
+@dataclass(frozen=True)
+class ProtectedCapture:
+    """What training may know of a head."""
+
+    folder: Path
+    width: int
+    height: int
+    frames: tuple[ProtectedFrame, ...]
+    operator: OperatorConfig
+    magnitude_maximum: float
+    """The magnitude that the stored value 65535 means."""
+    background: tuple[float, float, float]
+    """Colour in [0, 1] behind the head in views that have a mask."""
+    aabb: Float[np.ndarray, "2 3"]
+    """Lower and upper corner of a box that holds the head, in the capture's own frame."""
+    mm_per_unit: float | None
+
+    @property
+    def masked(self) -> bool:
+        """Whether every view has a mask."""
+        return all(frame.mask_path is not None for frame in self.frames)
+
+
+def load_protected_capture(folder: Path) -> ProtectedCapture:
+    """Reads a protected capture; opens no file but transforms.json and those that it lists.
+
+    Raises:
+        UserError: if something is missing or broken, the capture is raw or from a newer version, there is no neutral or
+            no protected view, a file lies outside the folder, or a file is not of exactly the format promised.
+    """
+    path = folder / "transforms.json"
+    content = read_json(path)
+    if "privhead" not in content:
+        raise UserError(
+            f"{folder} is a raw capture, which training must not see: run `privhead protect --data {folder} "
+            "--output-dir OUT` and train on OUT."
+        )
+    about = _read_about(content["privhead"], path)
+    width, height = read_size(content, "w", str(path)), read_size(content, "h", str(path))
+    frames = tuple(_read_frame(frame, path, width, height) for frame in read_frames(content, path))
+    for kind in ("neutral", "protected"):
+        if not any(frame.kind == kind for frame in frames):
+            raise UserError(
+                f"{path} lists no {kind} view, and training needs both kinds; protect the photographs again."
+            )
+    return ProtectedCapture(folder=folder, width=width, height=height, frames=frames, **about)
+
+
+def read_neutral(path: Path) -> Float[np.ndarray, "height width 3"]:
+    """Reads a neutral view: colour in [0, 1], float32."""
+    return _pixels(path) / np.float32(255)
+
+
+def read_magnitude(path: Path, maximum: float) -> Float[np.ndarray, "height width"]:
+    """Reads a protected view: magnitudes in [0, maximum], float32."""
+    return _pixels(path) * np.float32(maximum / FULL_SCALE)
+
+
+def read_mask(path: Path) -> Float[np.ndarray, "height width"]:
+    """Reads a mask: the share of each pixel that the head covers, float32."""
+    return _pixels(path) / np.float32(255)
+
+
+def _pixels(path: Path) -> Float[np.ndarray, "height width *channels"]:
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return np.asarray(image).astype(np.float32)
+    except (OSError, SyntaxError, ValueError):
+        raise UserError(f"{path} cannot be decoded; copy it again from where it was protected.") from None
+
+
+def _read_about(about: Any, path: Path) -> dict[str, Any]:
+    """Returns the fields of `ProtectedCapture` that the entry `privhead` of transforms.json holds."""
+    where = f"{path}: privhead"
+    if not isinstance(about, dict):
+        raise UserError(f"{where} must be a JSON object; protect the photographs again.")
+    version = read_size(about, "format_version", where)
+    if version > FORMAT_VERSION:
+        raise UserError(
+            f"{path} has format version {version}, and this privhead-ns knows versions up to {FORMAT_VERSION}: upgrade "
+            "it with pip install --upgrade privhead-ns."
+        )
+    operator = about.get("operator")
+    if not isinstance(operator, dict) or not isinstance(operator.get("name"), str):
+        raise UserError(f"{where} does not name its operator; protect the photographs again.")
+    aabb = _read_array(about, "aabb", (2, 3), where)
+    if (aabb[0] >= aabb[1]).any():
+        raise UserError(
+            f"{where}: aabb must be the lower and the upper corner of a box; protect the photographs again."
+        )
+    background = _read_array(about, "background", (3,), where)
+    if background.min() < 0 or background.max() > 1:
+        raise UserError(f"{where}: background must lie between 0 and 1; protect the photographs again.")
+    return {
+        "operator": OperatorConfig(
+            operator["name"], read_number(operator, "blur", where), read_size(operator, "levels", where)
+        ),
+        "magnitude_maximum": read_positive(about, "magnitude_maximum", where),
+        "background": tuple(background.tolist()),
+        "aabb": aabb,
+        "mm_per_unit": None if about.get("mm_per_unit") is None else read_positive(about, "mm_per_unit", where),
+    }
+
+
+def _read_array(entry: dict[str, Any], key: str, shape: tuple[int, ...], where: str) -> np.ndarray:
+    try:
+        array = np.array(entry.get(key), dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.empty(0)
+    if array.shape != shape or not np.isfinite(array).all():
+        raise UserError(f"{where}: {key} must be {math.prod(shape)} finite numbers; protect the photographs again.")
+    return array
+
+
+def _read_frame(frame: dict[str, Any], path: Path, width: int, height: int) -> ProtectedFrame:
+    where = f"{path}: frame {frame['file_path']}"
+    kind = frame.get("kind")
+    if kind not in ("neutral", "protected"):
+        raise UserError(f"{where}: kind must be neutral or protected, not {kind!r}; protect the photographs again.")
+    image = _inside(path.parent, frame["file_path"], where)
+    _check_png(image, COLOUR if kind == "neutral" else MAGNITUDE, width, height, kind)
+    mask = None
+    if frame.get("mask_path") is not None:
+        mask = _inside(path.parent, frame["mask_path"], where)
+        _check_png(mask, MASK, width, height, "mask")
+    return ProtectedFrame(
+        path=image,
+        mask_path=mask,
+        kind=kind,
+        fl_x=read_positive(frame, "fl_x", where),
+        fl_y=read_positive(frame, "fl_y", where),
+        cx=read_number(frame, "cx", where),
+        cy=read_number(frame, "cy", where),
+        camera_to_world=read_pose(frame, where),
+    )
+
+
+def _inside(folder: Path, name: Any, where: str) -> Path:
+    """Returns the path of a listed file.
+
+    Raises:
+        UserError: if it leads out of the capture's folder, through `..`, as an absolute path or by a link.
+    """
+    if not isinstance(name, str) or not (folder / name).resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{where}: {name!r} lies outside the capture's folder; protect the photographs again.")
+    return folder / name
+
+
+def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role: str) -> None:
+    """Checks that a file is a whole PNG of exactly one pixel format and size, and holds nothing but pixels.
+
+    Raises:
+        UserError: if not. The pixels themselves are not decoded.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError:
+        raise UserError(f"There is no readable file {path}; copy the protected capture again.") from None
+    broken = UserError(f"{path} is not a whole PNG file; copy it again from where it was protected.")
+    if not data.startswith(PNG_SIGNATURE):
+        raise broken
+    chunks, position = [], len(PNG_SIGNATURE)
+    while position < len(data) and chunks[-1:] != [b"IEND"]:
+        if position + 12 > len(data):
+            raise broken
+        length, name = struct.unpack_from(">I4s", data, position)
+        end = position + 12 + length
+        if end > len(data) or zlib.crc32(data[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
+            raise broken
+        chunks.append(name)
+        position = end
+    if chunks[:1] != [b"IHDR"] or chunks[-1] != b"IEND" or b"IDAT" not in chunks:
+        raise broken
+    header = struct.unpack_from(">IIBB", data, len(PNG_SIGNATURE) + 8)
+    if header[2:] != form:
+        raise UserError(
+            f"{path} must be a {IN_WORDS[form]} PNG, as every {role} {'file' if role == 'mask' else 'view'} is, and is "
+            "not; it breaks the promise made with this capture, so protect the photographs again."
+        )
+    if set(chunks) - PIXEL_CHUNKS or position != len(data):
+        raise UserError(
+            f"{path} holds more than pixels (metadata, or bytes after the image); protect the photographs again."
+        )
+    if header[:2] != (width, height):
+        raise UserError(
+            f"{path} is {header[0]}x{header[1]} pixels, but transforms.json says {width}x{height}; protect the "
+            "photographs again."
+        )

@@ -1,0 +1,95 @@
+"""Decides which frames are sensitive: all but those that somebody declared neutral."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import PurePath
+
+import numpy as np
+
+from privhead_ns.capture.hull import look_at_centre
+from privhead_ns.capture.raw import RawCapture
+from privhead_ns.errors import UserError
+
+Vector = tuple[float, float, float]
+
+
+def classify(
+    capture: RawCapture,
+    neutral: Sequence[str] = (),
+    sensitive: Sequence[str] = (),
+    face_direction: Vector | None = None,
+    neutral_beyond_deg: float = 100.0,
+) -> list[bool]:
+    """Says for each frame whether it is sensitive.
+
+    Three sources may declare a frame sensitive or neutral: its flag in transforms.json, the globs, and the angle of its
+    camera about the head's centre. If one of them says sensitive, it is; it is neutral only if one of them says so and
+    none contradicts. A frame that nobody declared neutral is sensitive.
+
+    Args:
+        capture: the photographs and cameras.
+        neutral: globs of file paths or base names that show no face.
+        sensitive: globs of those that do.
+        face_direction: where the face looks, in the capture's frame; None to leave angles out.
+        neutral_beyond_deg: cameras further than this from face_direction see no face.
+
+    Returns:
+        One value per frame, True for sensitive.
+
+    Raises:
+        UserError: if a glob matches nothing, the direction or angle is impossible, or all frames or none are sensitive.
+    """
+    declared_neutral = matches(capture, neutral, "--neutral")
+    declared_sensitive = matches(capture, sensitive, "--sensitive")
+    angles = _angles(capture, face_direction, neutral_beyond_deg)
+    result = []
+    for index, frame in enumerate(capture.frames):
+        says_sensitive = frame.sensitive is True or declared_sensitive[index]
+        says_neutral = frame.sensitive is False or declared_neutral[index]
+        if angles is not None:
+            says_sensitive |= bool(angles[index] <= neutral_beyond_deg)
+            says_neutral |= bool(angles[index] > neutral_beyond_deg)
+        result.append(says_sensitive or not says_neutral)
+    transforms = capture.folder / "transforms.json"
+    if all(result):
+        raise UserError(
+            f"All {len(result)} frames of {transforms} are sensitive, but training needs neutral views: declare those "
+            'that show no face with "sensitive": false, with --neutral GLOB, or with --face-direction.'
+        )
+    if not any(result):
+        raise UserError(
+            f"All {len(result)} frames of {transforms} are declared neutral, so nothing would be protected: declare "
+            'those that show the face with "sensitive": true, with --sensitive GLOB, or with --face-direction.'
+        )
+    return result
+
+
+def matches(capture: RawCapture, globs: Sequence[str], flag: str) -> list[bool]:
+    """Says for each frame whether one of the globs matches its file path or base name.
+
+    Raises:
+        UserError: if a glob matches no frame; `flag` names the command-line flag it came from.
+    """
+    names = [(frame.name, PurePath(frame.name).name) for frame in capture.frames]
+    for glob in globs:
+        if not any(fnmatchcase(name, glob) for pair in names for name in pair):
+            raise UserError(f"{flag} {glob!r} matches no frame of {capture.folder / 'transforms.json'}; correct it.")
+    return [any(fnmatchcase(name, glob) for name in pair for glob in globs) for pair in names]
+
+
+def _angles(capture: RawCapture, face_direction: Vector | None, neutral_beyond_deg: float) -> np.ndarray | None:
+    """Returns the angle in degrees between the face's direction and each camera, seen from the head's centre."""
+    if face_direction is None:
+        return None
+    direction = np.array(face_direction, dtype=np.float64)
+    if direction.shape != (3,) or not np.isfinite(direction).all() or not direction.any():
+        raise UserError(f"--face-direction must be three finite numbers, not all zero, not {face_direction}.")
+    if not (math.isfinite(neutral_beyond_deg) and 0 < neutral_beyond_deg < 180):
+        raise UserError(f"--neutral-beyond-deg must lie between 0 and 180 degrees, not {neutral_beyond_deg}.")
+    poses = np.stack([frame.camera_to_world for frame in capture.frames])
+    towards = poses[:, :3, 3] - look_at_centre(poses)
+    cosine = towards @ direction / (np.linalg.norm(towards, axis=1) * np.linalg.norm(direction))
+    return np.degrees(np.arccos(np.clip(cosine, -1, 1)))

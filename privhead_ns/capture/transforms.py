@@ -1,0 +1,108 @@
+"""Reads `transforms.json`, the file that raw and protected captures have in common, field by field."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from privhead_ns.errors import UserError
+
+ROTATION_TOLERANCE = 1e-3
+"""How far R Rᵀ may lie from the identity, entry by entry: room for poses stored with few digits."""
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        UserError: if the file is missing, is not JSON, or is not an object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"There is no {path}: give the folder that holds a capture's {path.name}.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}): restore it or write it again.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold one JSON object, not a {type(content).__name__}.")
+    return content
+
+
+def read_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
+    """Returns the frames of a parsed transforms.json.
+
+    Raises:
+        UserError: if there is none, or one lacks its file_path.
+    """
+    frames = content.get("frames")
+    if not isinstance(frames, list) or not frames:
+        raise UserError(f"{path} lists no frames: it needs a list 'frames' with one entry per photograph.")
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, dict) or not isinstance(frame.get("file_path"), str) or not frame["file_path"]:
+            raise UserError(f"{path}: frame number {index} has no file_path; name its image there.")
+    return frames
+
+
+def read_number(entry: dict[str, Any], key: str, where: str, default: float | None = None) -> float:
+    """Returns one finite number.
+
+    Args:
+        entry: a JSON object.
+        key: the number's name in it.
+        where: names the file, and the frame where there is one, for the error sentence.
+        default: taken where the key is missing; without it a missing key is an error.
+
+    Raises:
+        UserError: if it is missing, not a number, infinite or NaN.
+    """
+    value = entry.get(key, default)
+    if value is None:
+        raise UserError(f"{where} has no {key}; add it.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{where}: {key} must be a finite number, not {value!r}.")
+    return float(value)
+
+
+def read_positive(entry: dict[str, Any], key: str, where: str) -> float:
+    """Like `read_number`, and above zero."""
+    value = read_number(entry, key, where)
+    if value <= 0:
+        raise UserError(f"{where}: {key} must be above zero, not {value:g}.")
+    return value
+
+
+def read_size(entry: dict[str, Any], key: str, where: str) -> int:
+    """Like `read_positive`, and a whole number of pixels."""
+    value = read_positive(entry, key, where)
+    if value != int(value):
+        raise UserError(f"{where}: {key} must be a whole number of pixels, not {value:g}.")
+    return int(value)
+
+
+def read_pose(frame: dict[str, Any], where: str) -> Float[np.ndarray, "4 4"]:
+    """Returns the camera-to-world matrix of a frame (OpenGL: x right, y up, the camera looks along -z).
+
+    Raises:
+        UserError: if it is missing, not 4x4, not finite, or not a rotation with a translation.
+    """
+    try:
+        pose = np.array(frame.get("transform_matrix"), dtype=np.float64)
+    except (TypeError, ValueError):
+        pose = np.empty(0)
+    if pose.shape != (4, 4):
+        raise UserError(f"{where}: transform_matrix must be 4x4 numbers.")
+    if not np.isfinite(pose).all():
+        raise UserError(f"{where}: transform_matrix holds NaN or infinity; estimate this pose again or drop the frame.")
+    rotation = pose[:3, :3]
+    rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() <= ROTATION_TOLERANCE and np.linalg.det(rotation) > 0
+    if not rigid or not np.allclose(pose[3], [0, 0, 0, 1], atol=1e-6):
+        raise UserError(
+            f"{where}: transform_matrix must be a rotation and a translation (R R^T = 1 to within "
+            f"{ROTATION_TOLERANCE:g}, determinant +1, last row 0 0 0 1); remove scale or mirroring, or drop the frame."
+        )
+    return pose

@@ -1,0 +1,134 @@
+"""The command `privhead`: everything around training, which is Nerfstudio's own `ns-train privhead`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+app = tyro.extras.SubcommandApp()
+
+
+@app.command
+def protect(
+    data: Path,
+    output_dir: Path,
+    operator: str = "sobel",
+    blur: float = 0.0,
+    levels: int = 65536,
+    size: int | None = None,
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    neutral: tuple[str, ...] = (),
+    sensitive: tuple[str, ...] = (),
+    face_direction: tuple[float, float, float] | None = None,
+    neutral_beyond_deg: float = 100.0,
+    allow_face: tuple[str, ...] = (),
+    box: tuple[float, float, float, float, float, float] | None = None,
+) -> None:
+    """Turn raw photographs of a head into a protected capture: the only folder that may leave this machine.
+
+    A photograph that nothing declares neutral counts as sensitive: neither "sensitive": false in transforms.json, nor
+    --neutral, nor --face-direction.
+
+    Args:
+        data: Folder of the raw capture: transforms.json and the photographs.
+        output_dir: Folder to write the protected capture into; it must not exist yet.
+        operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
+        blur: Standard deviation in pixels of a Gaussian blur before the operator.
+        levels: Number of values that a stored magnitude can take, 2 to 65536.
+        size: Longer side of the stored views in pixels; by default that of the photographs.
+        background: Colour between 0 and 1 to put behind the head where there is a mask or an alpha channel.
+        neutral: Globs of photographs that show no face.
+        sensitive: Globs of photographs that show a face.
+        face_direction: Direction in which the face looks, in the capture's frame.
+        neutral_beyond_deg: With --face-direction: photographs taken from farther off it than this are neutral.
+        allow_face: Globs of neutral photographs to accept although a face detector fires.
+        box: Box that holds the head, x0 y0 z0 x1 y1 z1 in the capture's frame; by default found from the masks.
+    """
+    from privhead_ns.capture import protect as capture_side
+    from privhead_ns.operators import OperatorConfig
+
+    summary = capture_side.protect(
+        data,
+        output_dir,
+        OperatorConfig(operator, blur, levels),
+        size=size,
+        background=background,
+        neutral=neutral,
+        sensitive=sensitive,
+        face_direction=face_direction,
+        neutral_beyond_deg=neutral_beyond_deg,
+        allow_face=allow_face,
+        box=box,
+    )
+    print(summary.in_plain_words())
+
+
+@app.command
+def export(load_config: Path, output_path: Path, resolution: int = 256, millimetres: bool = False) -> None:
+    """Write the mesh of a trained head: geometry alone, no colour.
+
+    Args:
+        load_config: config.yml of the training run.
+        output_path: File to write: .ply, .obj, .stl or .glb.
+        resolution: Voxels along the longest side of the head's box.
+        millimetres: Write millimetres instead of the capture's own units; the capture must know its scale.
+    """
+    from privhead_ns.mesh.export import export_mesh
+
+    mesh = export_mesh(load_config, output_path, resolution, millimetres)
+    closed = "closed" if mesh.is_watertight else "not closed"
+    print(f"{output_path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces, {closed}.")
+
+
+@app.command
+def evaluate(
+    mesh: Path,
+    data: Path,
+    as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
+    heat_map: Path | None = None,
+) -> None:
+    """Compare a mesh with the ground truth of a raw capture.
+
+    Args:
+        mesh: Mesh file in the capture's frame and units.
+        data: Folder of the raw capture, with gt_mesh.ply.
+        as_json: Print JSON instead of a table.
+        heat_map: Picture to write: normals of truth and mesh, and the distance between them.
+    """
+    from privhead_ns.mesh.evaluate import evaluate as compare
+    from privhead_ns.mesh.evaluate import table
+    from privhead_ns.mesh.files import check_target, load_mesh
+    from privhead_ns.mesh.pictures import save_heat_map
+
+    if heat_map is not None:
+        check_target(heat_map, (".png",))
+    shape = load_mesh(mesh)
+    evaluation = compare(shape, data)
+    if as_json:
+        print(json.dumps(evaluation.to_dict(), indent=1))
+    else:
+        Console().print(table(evaluation))
+    if heat_map is not None:
+        save_heat_map(heat_map, shape, data)
+
+
+@app.command
+def demo(output_dir: Path = Path("privhead-demo"), size: int = 64) -> None:
+    """Show the whole path on a head that the program draws itself: photograph, protect, train, export, evaluate.
+
+    Args:
+        output_dir: Folder for everything the demo makes; it must not exist yet.
+        size: Width and height of the photographs in pixels.
+    """
+    from privhead_ns.demo.demo import run_demo
+
+    run_demo(output_dir, size)
+
+
+def entrypoint() -> None:
+    """Runs the command line."""
+    app.cli(prog="privhead", description="Head meshes from photographs whose faces never leave their owner.")

@@ -1,0 +1,47 @@
+"""Nerfstudio's data manager, told which phase of training it serves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
+from nerfstudio.data.pixel_samplers import PixelSamplerConfig
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
+
+from privhead_ns.data.dataparser import PrivheadDataParserConfig
+from privhead_ns.data.dataset import PrivheadDataset
+from privhead_ns.data.pixel_sampler import PhasePixelSampler, PhasePixelSamplerConfig
+
+
+@dataclass
+class PrivheadDataManagerConfig(VanillaDataManagerConfig):
+    """Rays and pixels of a protected capture."""
+
+    _target: type = field(default_factory=lambda: PrivheadDataManager)
+    """Class to instantiate."""
+    dataparser: AnnotatedDataParserUnion = field(default_factory=PrivheadDataParserConfig)
+    """Reads the protected capture."""
+    pixel_sampler: PixelSamplerConfig = field(default_factory=PhasePixelSamplerConfig)
+    """Draws the pixels of a step."""
+    images_on_gpu: bool = True
+    """Whether to keep the images on the GPU."""
+    masks_on_gpu: bool = True
+    """Whether to keep the masks on the GPU."""
+
+
+class PrivheadDataManager(VanillaDataManager[PrivheadDataset]):
+    """Hands out neutral pixels in phase 1 and patches of protected views as well in phase 2.
+
+    Outside training (exporters ask for training rays too) every view is drawn from alike.
+    """
+
+    phase: int = 1
+    """Phase of the next training step; the pipeline sets it before each."""
+
+    def next_train(self, step: int) -> tuple[RayBundle, dict]:
+        """Returns the rays and pixels of a training step."""
+        sampler = cast(PhasePixelSampler, self.train_pixel_sampler)
+        sampler.phase = self.phase if self.training else None
+        return super().next_train(step)

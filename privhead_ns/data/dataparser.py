@@ -1,0 +1,83 @@
+"""From a protected capture to Nerfstudio's cameras and files.
+
+Nerfstudio loads this module while it imports its own data managers, so it must import none of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from nerfstudio.cameras.cameras import Cameras, CameraType
+from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
+from nerfstudio.data.scene_box import SceneBox
+
+from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
+
+
+@dataclass
+class PrivheadDataParserConfig(DataParserConfig):
+    """Reads a protected capture, as `privhead protect` writes it, in its own frame and scale."""
+
+    _target: type = field(default_factory=lambda: PrivheadDataParser)
+    """Class to instantiate."""
+    data: Path = Path()
+    """Folder of the protected capture."""
+
+
+class PrivheadDataParser(DataParser):
+    """Nerfstudio's view of a protected capture; every split holds every view, for no view can be spared."""
+
+    config: PrivheadDataParserConfig
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: object) -> DataparserOutputs:
+        """Returns cameras, files and, as metadata, what the capture says of its protection.
+
+        Raises:
+            UserError: if the folder is not a protected capture, or breaks the promise made with one.
+        """
+        del split, kwargs
+        capture = load_protected_capture(self.config.data)
+        cameras = capture_cameras(capture)
+        masks = [cast(Path, frame.mask_path) for frame in capture.frames] if capture.masked else None
+        return DataparserOutputs(
+            image_filenames=[frame.path for frame in capture.frames],
+            cameras=cameras,
+            scene_box=SceneBox(aabb=torch.from_numpy(capture.aabb).float()),
+            mask_filenames=masks,
+            metadata={
+                "protected": [frame.kind == "protected" for frame in capture.frames],
+                "operator": capture.operator,
+                "magnitude_maximum": capture.magnitude_maximum,
+                "background": capture.background if capture.masked else None,
+                "pixel_size": pixel_size(capture),
+                "mm_per_unit": capture.mm_per_unit,
+            },
+        )
+
+
+def capture_cameras(capture: ProtectedCapture) -> Cameras:
+    """Returns the pinhole cameras of the capture's frames, in their order."""
+    poses = np.stack([frame.camera_to_world[:3] for frame in capture.frames])
+    intrinsics = np.array([(frame.fl_x, frame.fl_y, frame.cx, frame.cy) for frame in capture.frames])
+    fx, fy, cx, cy = torch.from_numpy(intrinsics).float().T[..., None]
+    return Cameras(
+        camera_to_worlds=torch.from_numpy(poses).float(),
+        fx=fx.contiguous(),
+        fy=fy.contiguous(),
+        cx=cx.contiguous(),
+        cy=cy.contiguous(),
+        width=capture.width,
+        height=capture.height,
+        camera_type=CameraType.PERSPECTIVE,
+    )
+
+
+def pixel_size(capture: ProtectedCapture) -> float:
+    """Returns the edge that a pixel covers at the head, in capture units: the median over the views."""
+    center = capture.aabb.mean(axis=0)
+    sizes = [np.linalg.norm(frame.camera_to_world[:3, 3] - center) / frame.fl_x for frame in capture.frames]
+    return float(np.median(sizes))

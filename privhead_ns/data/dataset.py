@@ -1,0 +1,73 @@
+"""The views as tensors: the one place where training, evaluation and viewer get pixels from."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from nerfstudio.data.datasets.base_dataset import InputDataset
+from torch import Tensor
+
+from privhead_ns.capture.protected import read_magnitude, read_mask, read_neutral
+from privhead_ns.operators import Operator
+
+
+class PrivheadDataset(InputDataset):
+    """Neutral views as colour, protected views as magnitudes.
+
+    Whatever Nerfstudio shows of a protected view (thumbnails, evaluation pictures) is its `image`: the magnitude in
+    grey. Nothing else of it exists here.
+    """
+
+    @property
+    def protected(self) -> list[bool]:
+        """Whether each view is protected."""
+        return self.metadata["protected"]
+
+    def get_data(self, image_idx: int, image_type: str = "float32") -> dict[str, int | Tensor]:
+        """Returns one view.
+
+        Returns:
+            image: (H, W, 3), colour of a neutral view, grey magnitude of a protected one.
+            magnitude: (H, W, 1), σ of the view's colours, 0 in the operator's margin.
+            mask: (H, W, 1), share of each pixel that the head covers; only where the capture has masks.
+            protected: whether the view is protected.
+        """
+        if image_type == "uint8":
+            image = torch.from_numpy(self.get_numpy_image(image_idx))
+        else:
+            image = self.get_image_float32(image_idx)
+        data: dict[str, int | Tensor] = {
+            "image_idx": image_idx,
+            "image": image,
+            "magnitude": self.magnitude(image_idx)[..., None],
+            "protected": torch.tensor(self.protected[image_idx]),
+        }
+        if self._dataparser_outputs.mask_filenames is not None:
+            data["mask"] = torch.from_numpy(read_mask(self._dataparser_outputs.mask_filenames[image_idx]))[..., None]
+        return data
+
+    def magnitude(self, image_idx: int) -> Float[Tensor, "height width"]:
+        """Returns σ of a view: as stored where it is protected, computed where it is neutral."""
+        path = self.image_filenames[image_idx]
+        if self.protected[image_idx]:
+            return torch.from_numpy(read_magnitude(path, self.metadata["magnitude_maximum"]))
+        operator: Operator = self.metadata["operator"].setup()
+        colour = torch.from_numpy(read_neutral(path)).permute(2, 0, 1)[None]
+        return F.pad(operator(colour), [operator.margin] * 4)[0]
+
+    def get_image_float32(self, image_idx: int) -> Float[Tensor, "height width 3"]:
+        """Returns the view as it may be shown."""
+        if self.protected[image_idx]:
+            return magnitude_picture(self.magnitude(image_idx), self.metadata["magnitude_maximum"])
+        return torch.from_numpy(read_neutral(self.image_filenames[image_idx]))
+
+    def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
+        """Returns the view as it may be shown, in 8 bits."""
+        return (self.get_image_float32(image_idx) * 255).round().byte().numpy()
+
+
+def magnitude_picture(magnitude: Float[Tensor, "*batch"], maximum: float) -> Float[Tensor, "*batch 3"]:
+    """Returns magnitudes as grey in [0, 1]; the square root lifts the faint ones of skin into view."""
+    return (magnitude / maximum).clamp(0, 1).sqrt()[..., None].expand(*magnitude.shape, 3)

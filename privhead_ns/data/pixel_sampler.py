@@ -1,0 +1,115 @@
+"""Which pixels a training step sees: single ones of neutral views, patches of protected ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Int
+from nerfstudio.data.pixel_samplers import PixelSampler, PixelSamplerConfig
+from torch import Tensor
+
+Pixels = Int[Tensor, "n 3"]
+"""Rows of (image, y, x), images numbered as they lie in the batch."""
+
+
+@dataclass
+class PhasePixelSamplerConfig(PixelSamplerConfig):
+    """Samples pixels as the phase of training wants them."""
+
+    _target: type = field(default_factory=lambda: PhasePixelSampler)
+    """Class to instantiate."""
+    neutral_rays: int = 384
+    """Pixels of neutral views per step of phase 1."""
+    neutral_rays_in_phase2: int = 256
+    """Pixels of neutral views per step of phase 2."""
+    patches: int = 4
+    """Patches of protected views per step of phase 2."""
+    patch_size: int = 14
+    """Edge of a patch in pixels; σ sees the patch less the operator's margin."""
+    background_share: float = 0.15
+    """Share of the neutral pixels drawn from all over the image; the others lie on the head or near its outline."""
+    outline_width: int = 4
+    """Distance from the head, in pixels, that counts as near its outline."""
+
+
+class PhasePixelSampler(PixelSampler):
+    """Draws pixels from Nerfstudio's cached images.
+
+    `phase` is 1 or 2 in training and None otherwise: then pixels come from all views alike, as exporters expect.
+    """
+
+    config: PhasePixelSamplerConfig
+    phase: int | None = None
+
+    def __init__(self, config: PhasePixelSamplerConfig, **kwargs: Any) -> None:
+        super().__init__(config, **kwargs)
+        self.pools: dict[str, Tensor] = {}
+
+    def sample(self, image_batch: dict[str, Tensor]) -> dict[str, Any]:
+        """Draws the pixels of one step.
+
+        Returns:
+            indices: (n, 3), dataset index of the image, y and x; patches come last, row by row.
+            image, magnitude, mask, protected: the pixels' values, as `PrivheadDataset.get_data` tells them.
+            patches: (number, edge, edge) of the patches; only in phase 2.
+        """
+        if self.phase is None:
+            return self.gather(image_batch, self.uniform(image_batch["image"], self.num_rays_per_batch))
+        self.fill_pools(image_batch)
+        if self.phase == 1:
+            return self.gather(image_batch, self.neutral(self.config.neutral_rays))
+        patches = self.patches(image_batch["image"].shape)
+        pixels = torch.cat([self.neutral(self.config.neutral_rays_in_phase2), patches.flatten(0, 2)])
+        return self.gather(image_batch, pixels) | {"patches": patches.shape[:3]}
+
+    def fill_pools(self, image_batch: dict[str, Tensor]) -> None:
+        """Lists, once, the pixels to draw from; Nerfstudio hands out the same cached batch every step."""
+        if self.pools:
+            return
+        protected = image_batch["protected"]
+        everywhere = torch.ones_like(image_batch["image"][..., 0], dtype=torch.bool)
+        near = everywhere if "mask" not in image_batch else grow(image_batch["mask"] > 0, self.config.outline_width)
+        self.pools = {
+            "neutral": (everywhere & ~protected[:, None, None]).nonzero(),
+            "neutral head": (near & ~protected[:, None, None]).nonzero(),
+            "protected head": (near & protected[:, None, None]).nonzero(),
+        }
+
+    def neutral(self, number: int) -> Pixels:
+        """Draws pixels of neutral views."""
+        anywhere = round(number * self.config.background_share)
+        return torch.cat([draw(self.pools["neutral head"], number - anywhere), draw(self.pools["neutral"], anywhere)])
+
+    def patches(self, shape: torch.Size) -> Int[Tensor, "patches edge edge 3"]:
+        """Draws square patches of protected views that lie inside the image, about pixels on or near the head."""
+        edge = min(self.config.patch_size, *shape[1:3])
+        image, y, x = draw(self.pools["protected head"], self.config.patches).unbind(-1)
+        offsets = torch.arange(edge, device=y.device)
+        rows = (y - edge // 2).clamp(0, shape[1] - edge)[:, None, None] + offsets[:, None]
+        columns = (x - edge // 2).clamp(0, shape[2] - edge)[:, None, None] + offsets
+        return torch.stack(torch.broadcast_tensors(image[:, None, None], rows, columns), dim=-1)
+
+    def uniform(self, images: Tensor, number: int) -> Pixels:
+        """Draws pixels of all views alike."""
+        sizes = torch.tensor(images.shape[:3], device=images.device)
+        return (torch.rand(number, 3, device=images.device) * sizes).long()
+
+    def gather(self, image_batch: dict[str, Tensor], pixels: Pixels) -> dict[str, Any]:
+        """Returns the values at the pixels, and the pixels with the dataset's numbers for the images."""
+        image, y, x = pixels.unbind(-1)
+        batch = {key: image_batch[key][image, y, x] for key in ("image", "magnitude", "mask") if key in image_batch}
+        numbers = image_batch["image_idx"].to(pixels.device)[image]
+        return batch | {"protected": image_batch["protected"][image], "indices": torch.stack([numbers, y, x], dim=-1)}
+
+
+def draw(pool: Pixels, number: int) -> Pixels:
+    """Draws rows with replacement."""
+    return pool[torch.randint(len(pool), (number,), device=pool.device)]
+
+
+def grow(mask: Bool[Tensor, "images height width 1"], width: int) -> Bool[Tensor, "images height width"]:
+    """Adds to each mask the pixels up to `width` away."""
+    return F.max_pool2d(mask.permute(0, 3, 1, 2).float(), 2 * width + 1, stride=1, padding=width)[:, 0] > 0

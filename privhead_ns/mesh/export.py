@@ -1,0 +1,62 @@
+"""The mesh of a trained run, in the capture's own frame."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import trimesh
+from nerfstudio.utils.eval_utils import eval_setup
+
+from privhead_ns.errors import UserError
+from privhead_ns.mesh.extract import extract_mesh
+from privhead_ns.mesh.files import check_target, save_mesh
+from privhead_ns.model.model import PrivheadModel
+from privhead_ns.model.voxels import trilinear
+
+
+def export_mesh(load_config: Path, output_path: Path, resolution: int, millimetres: bool) -> trimesh.Trimesh:
+    """Extracts the surface of a trained head and writes it.
+
+    Args:
+        load_config: config.yml of the training run.
+        output_path: mesh file to write.
+        resolution: voxels along the longest side of the head's box.
+        millimetres: whether to write millimetres instead of the capture's units.
+
+    Returns:
+        The mesh as written.
+
+    Raises:
+        UserError: if a path or the resolution is wrong, the run is not of this package, has no checkpoint or no
+            surface, or the capture does not know its scale.
+    """
+    check_target(output_path)
+    if not load_config.is_file():
+        raise UserError(f"There is no file {load_config}; --load-config wants the config.yml that ns-train wrote.")
+    if not any((load_config.parent / "nerfstudio_models").glob("*.ckpt")):
+        raise UserError(f"There is no checkpoint beside {load_config}; train first, or give another run's config.yml.")
+    _, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
+    model = pipeline.model
+    if not isinstance(model, PrivheadModel):
+        raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
+    scale = model.kwargs["metadata"]["mm_per_unit"]
+    if millimetres and scale is None:
+        raise UserError(
+            "--millimetres needs a scale: put mm_per_unit into the raw transforms.json and protect it again."
+        )
+    mesh = surface(model, resolution)
+    if millimetres:
+        mesh.apply_scale(scale)
+    save_mesh(mesh, output_path)
+    return mesh
+
+
+@torch.no_grad()
+def surface(model: PrivheadModel, resolution: int) -> trimesh.Trimesh:
+    """Returns the zero level of a model's signed distance, in the capture's frame and units."""
+    field = model.field
+    table = field.sdf_grids()[..., None]
+    return extract_mesh(
+        lambda points: trilinear(table, field.normalize(points))[..., 0], field.aabb, resolution, model.device
+    )

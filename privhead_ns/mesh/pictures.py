@@ -1,0 +1,163 @@
+"""Pictures of meshes: normals as colours, distance to the truth as a heat map."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import open3d as o3d
+import trimesh
+from jaxtyping import Float, UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from privhead_ns.capture.raw import Intrinsics
+from privhead_ns.mesh.evaluate import Camera, Hits, Truth, cast_rays, load_truth, ray_scene
+from privhead_ns.mesh.files import check_target, replacing
+
+ERROR_COLOURS = "turbo"
+"""Matplotlib's name of the colour map of distances."""
+ERROR_MAXIMUM = 5.0
+"""Distance in mm at the upper end of the colour map."""
+ERROR_MAXIMUM_SHARE = 0.0125
+"""The same as a share of the truth's box diagonal, for captures without a scale."""
+SUPERSAMPLING = 2
+"""Rays along each side of a pixel."""
+VIEWS = {"front": 0.0, "three-quarter": 45.0, "side": 90.0, "rear": 180.0}
+"""Turn of the heat map's cameras about the up axis, in degrees from the face."""
+VIEW_SIZE = 320
+"""Side in pixels of one view of the heat map."""
+VIEW_ANGLE = 25.0
+"""Opening angle in degrees of the heat map's cameras."""
+
+
+def render_normals(
+    mesh: trimesh.Trimesh, camera_to_world: Float[np.ndarray, "4 4"], fl: float, width: int, height: int
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Renders smooth vertex normals in the camera's frame as colours, (n + 1) / 2, on white.
+
+    Args:
+        mesh: the surface, in the frame of the camera.
+        camera_to_world: OpenGL convention; the principal point is the centre of the image.
+        fl: focal length in pixels.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+    """
+    corner_normals = mesh.vertex_normals[mesh.faces]
+    to_camera = np.asarray(camera_to_world, dtype=np.float64)[:3, :3]
+
+    def colours(hits: Hits) -> Float[np.ndarray, "n 3"]:
+        u, v = hits.uv[:, :1], hits.uv[:, 1:]
+        first, second, third = corner_normals[hits.triangles].transpose(1, 0, 2)
+        normals = (1 - u - v) * first + u * second + v * third
+        normals *= np.where((normals * hits.normals).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+        return (normals @ to_camera + 1) / 2
+
+    return _render(mesh, camera_to_world, fl, width, height, colours)
+
+
+def render_error(
+    mesh: trimesh.Trimesh,
+    truth: trimesh.Trimesh,
+    camera_to_world: Float[np.ndarray, "4 4"],
+    fl: float,
+    width: int,
+    height: int,
+    maximum: float,
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Renders the unsigned distance from the visible points of a mesh to the truth as a heat map, on white.
+
+    Args:
+        mesh: the surface to draw, in the frame of the camera.
+        truth: the surface to measure to, in the same frame.
+        camera_to_world: OpenGL convention; the principal point is the centre of the image.
+        fl: focal length in pixels.
+        width: width of the picture in pixels.
+        height: height of the picture in pixels.
+        maximum: distance, in the frame's units, at the upper end of `ERROR_COLOURS`; larger ones are clipped.
+    """
+    scene, colour_map = ray_scene(truth), matplotlib.colormaps[ERROR_COLOURS]
+
+    def colours(hits: Hits) -> Float[np.ndarray, "n 3"]:
+        distance = scene.compute_distance(o3d.core.Tensor(hits.points.astype(np.float32))).numpy()
+        return colour_map(np.clip(distance / maximum, 0, 1))[:, :3]
+
+    return _render(mesh, camera_to_world, fl, width, height, colours)
+
+
+def error_maximum(truth: Truth) -> float:
+    """Returns the distance at the upper end of the heat map, in `truth.unit`."""
+    return ERROR_MAXIMUM if truth.mm_per_unit else ERROR_MAXIMUM_SHARE * truth.mesh.scale
+
+
+def save_heat_map(path: Path, mesh: trimesh.Trimesh, data: Path) -> None:
+    """Writes a PNG of four views around the head: true normals, the mesh's normals, and its distance to the truth.
+
+    Raises:
+        UserError: if `path` is no PNG in an existing folder, or the capture's files are missing or broken.
+    """
+    check_target(path, (".png",))
+    truth = load_truth(data)
+    maximum = error_maximum(truth)
+    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
+    figure = Figure(figsize=(2.4 * len(VIEWS) + 1, 7.4), dpi=140, layout=layout)
+    axes = figure.subplots(3, len(VIEWS))
+    for column, (view, turn) in enumerate(VIEWS.items()):
+        camera_to_world, fl = orbit_camera(truth, turn, VIEW_SIZE)
+        place = (camera_to_world, fl, VIEW_SIZE, VIEW_SIZE)
+        axes[0, column].imshow(render_normals(truth.mesh, *place))
+        axes[1, column].imshow(render_normals(mesh, *place))
+        axes[2, column].imshow(render_error(mesh, truth.mesh, *place, maximum / truth.scale))
+        axes[0, column].set_title(view)
+    for row, label in enumerate(("normals of the truth", "normals of the mesh", "distance to the truth")):
+        axes[row, 0].set_ylabel(label)
+    for cell in axes.flat:
+        cell.set(xticks=[], yticks=[])
+        cell.spines[:].set_visible(False)
+    scale = ScalarMappable(Normalize(0, maximum), ERROR_COLOURS)
+    figure.colorbar(scale, ax=axes[2], extend="max", label=f"distance ({truth.unit})")
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
+
+
+def orbit_camera(truth: Truth, turn: float, size: int) -> tuple[Float[np.ndarray, "4 4"], float]:
+    """Returns the pose and focal length of a square camera that sees the whole true head.
+
+    Args:
+        truth: gives the head's place and axes.
+        turn: degrees about the up axis from the face direction, towards the head's left.
+        size: side of the image in pixels.
+    """
+    left = np.cross(truth.up_axis, truth.face_axis)
+    angle, half_opening = np.radians(turn), np.radians(VIEW_ANGLE) / 2
+    backward = np.cos(angle) * truth.face_axis + np.sin(angle) * left
+    camera_to_world = np.eye(4)
+    camera_to_world[:3, :3] = np.stack([np.cross(truth.up_axis, backward), truth.up_axis, backward], axis=1)
+    centre = truth.mesh.bounds.mean(axis=0)
+    radius = np.linalg.norm(truth.mesh.vertices - centre, axis=1).max()
+    camera_to_world[:3, 3] = centre + backward * radius / np.sin(half_opening)
+    return camera_to_world, size / 2 / np.tan(half_opening)
+
+
+def _render(
+    mesh: trimesh.Trimesh,
+    camera_to_world: Float[np.ndarray, "4 4"],
+    fl: float,
+    width: int,
+    height: int,
+    colours: Callable[[Hits], Float[np.ndarray, "n 3"]],
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Draws what a camera sees of a mesh on white; `colours` gives the hits' colours in 0..1."""
+    lens = Intrinsics(width, height, fl_x=fl, fl_y=fl, cx=width / 2, cy=height / 2)
+    camera = Camera(np.asarray(camera_to_world, dtype=np.float64), lens)
+    hits = cast_rays(ray_scene(mesh), camera, width * SUPERSAMPLING, height * SUPERSAMPLING)
+    picture = np.ones((*hits.seen.shape, 3))
+    picture[hits.seen] = colours(hits)
+    picture = picture.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3).mean(axis=(1, 3))
+    return np.rint(picture * 255).astype(np.uint8)

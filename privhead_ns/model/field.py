@@ -1,0 +1,115 @@
+"""The head as a field: signed distance, its gradient, and colour."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from privhead_ns.model.lipschitz import LipschitzMLP
+from privhead_ns.model.voxels import (
+    FeaturePyramid,
+    Resolution,
+    ScalarPyramid,
+    grid_gradient,
+    pyramid,
+    trilinear,
+)
+
+SDF_LEVELS = 4
+"""Grids of the signed distance; the coarsest has an eighth of the finest's points a side."""
+MINIMUM_BETA = 1e-4
+"""Lower bound of β, as a fraction of the box's longest side."""
+
+
+class Geometry(NamedTuple):
+    """The signed distance function of one training step, tabulated on the finest grid."""
+
+    sdf: Float[Tensor, "x y z"]
+    """Signed distance in capture units, negative inside."""
+    gradient: Float[Tensor, "3 x y z"]
+    """Its gradient, without unit."""
+    spacing: Float[Tensor, "3"]
+    """Distance between grid points, in capture units."""
+    table: Float[Tensor, "x y z 4"]
+    """Signed distance and gradient, channels last."""
+
+
+class HeadField(nn.Module):
+    """Signed distance and colour inside a box, in the capture's own frame and units.
+
+    Args:
+        aabb: lower and upper corner of the box.
+        voxel_size: wanted edge of the finest voxels, in capture units.
+        feature_channels: colour features per grid; there are two grids, the finest and one of a quarter its points a
+            side.
+        hidden_units: width of the colour network's two hidden layers.
+        initial_beta: VolSDF's β (or NeuS's scale) to start from, as a fraction of the box's longest side.
+    """
+
+    def __init__(
+        self,
+        aabb: Float[Tensor, "2 3"],
+        voxel_size: float,
+        feature_channels: int,
+        hidden_units: int,
+        initial_beta: float,
+    ) -> None:
+        super().__init__()
+        self.aabb: Tensor
+        self.register_buffer("aabb", aabb.clone())
+        extent = (aabb[1] - aabb[0]).tolist()
+        self.longest_side = max(extent)
+        finest: Resolution = tuple(max(8, math.ceil(side / voxel_size) + 1) for side in extent)  # type: ignore[assignment]
+        levels = pyramid(finest, SDF_LEVELS)
+        self.sdf_grids = ScalarPyramid(levels)
+        self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
+        self.color_network = LipschitzMLP((self.features.channels + 3, hidden_units, hidden_units, 3))
+        self.log_beta = nn.Parameter(torch.tensor(math.log(initial_beta)))
+        self.start_as_ellipsoid()
+
+    def start_as_ellipsoid(self, size: float = 0.6) -> None:
+        """Sets the signed distance to about that of the ellipsoid of `size` times the box's extent."""
+        coarsest = self.sdf_grids.grids[0]
+        axes = [torch.linspace(-1, 1, n) for n in coarsest.shape[2:]]
+        radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)
+        shortest_half = (self.aabb[1] - self.aabb[0]).min() / 2
+        coarsest.data[0, 0] = (radius - size) * shortest_half
+
+    @property
+    def beta(self) -> Float[Tensor, ""]:
+        """β in capture units."""
+        return self.longest_side * (self.log_beta.exp() + MINIMUM_BETA)
+
+    def geometry(self) -> Geometry:
+        """Tabulates the signed distance and its gradient."""
+        sdf = self.sdf_grids()
+        spacing = (self.aabb[1] - self.aabb[0]) / (torch.tensor(sdf.shape, device=sdf.device) - 1)
+        gradient = grid_gradient(sdf, spacing)
+        return Geometry(sdf, gradient, spacing, torch.stack([sdf, *gradient], dim=-1))
+
+    def normalize(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+        """Maps the box to [0, 1]."""
+        return (positions - self.aabb[0]) / (self.aabb[1] - self.aabb[0])
+
+    def sdf(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+        """Returns the signed distance in capture units; outside the box, that of the nearest point of its faces."""
+        return trilinear(self.sdf_grids()[..., None], self.normalize(positions))[..., 0]
+
+    def forward_geonetwork(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 1"]:
+        """What Nerfstudio's marching cubes calls for signed distances."""
+        return self.sdf(positions)[..., None]
+
+    def color(
+        self, positions: Float[Tensor, "*batch 3"], normals: Float[Tensor, "*batch 3"], visible: Bool[Tensor, "*batch"]
+    ) -> Float[Tensor, "*batch 3"]:
+        """Returns colours in [0, 1] where `visible`, and black elsewhere.
+
+        Colour depends on features of the place and on the normal, not on the viewing direction.
+        """
+        seen = torch.cat([self.features(self.normalize(positions[visible])), normals[visible]], dim=-1)
+        colors = torch.sigmoid(self.color_network(seen))
+        return torch.zeros_like(positions).masked_scatter(visible[..., None], colors)

@@ -1,0 +1,55 @@
+"""A colour network whose layers carry trainable Lipschitz bounds (Eqs. 7 and 8, after Rosu and Behnke 2023)."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class LipschitzLinear(nn.Linear):
+    """A linear layer whose weight Ŵ = a(W, softplus(m)) maps unit changes to at most softplus(m), in the max-norm.
+
+    `a` scales each row of W down until its sum of absolute values is at most softplus(m). The bound starts at the
+    largest row sum, where it changes nothing.
+    """
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__(in_features, out_features)
+        largest = self.weight.detach().abs().sum(dim=1).max().item()
+        self.bound = nn.Parameter(torch.tensor(largest + math.log(-math.expm1(-largest))))  # softplus⁻¹(largest)
+
+    @property
+    def lipschitz(self) -> Float[Tensor, ""]:
+        """The layer's Lipschitz constant, softplus(m) = ln(1 + eᵐ) of Eq. 7."""
+        return F.softplus(self.bound)
+
+    def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        row_sums = self.weight.abs().sum(dim=1, keepdim=True)
+        return F.linear(x, self.weight * (self.lipschitz / row_sums).clamp(max=1), self.bias)
+
+
+class LipschitzMLP(nn.Module):
+    """ReLU layers of `LipschitzLinear` with a linear output.
+
+    Args:
+        widths: number of inputs, of units of each hidden layer, and of outputs.
+    """
+
+    def __init__(self, widths: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(LipschitzLinear(a, b) for a, b in pairwise(widths))
+
+    @property
+    def lipschitz(self) -> Float[Tensor, ""]:
+        """Product of the layers' constants: an upper bound for the network, and L_lip of Eq. 8."""
+        return torch.stack([layer.lipschitz for layer in self.layers]).prod()
+
+    def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        for layer in self.layers[:-1]:
+            x = F.relu(layer(x))
+        return self.layers[-1](x)

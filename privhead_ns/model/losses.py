@@ -1,0 +1,41 @@
+"""The terms of Eq. 9 and two of our own, unreduced."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from privhead_ns.operators import Operator
+
+
+def rgb_loss(rendered: Float[Tensor, "*batch 3"], image: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+    """L1 distance of colours, averaged over the channels (Eq. 2)."""
+    return (rendered - image).abs().mean(dim=-1)
+
+
+def gradient_loss(
+    rendered: Float[Tensor, "patches edge edge 3"],
+    magnitude: Float[Tensor, "patches edge edge"],
+    operator: Operator,
+) -> Float[Tensor, "patches inner inner"]:
+    """L1 distance of gradient magnitudes (Eq. 5): σ of the rendered patches against the protected ones.
+
+    Args:
+        rendered: rendered colours.
+        magnitude: protected views at the same pixels; the operator's margin is left out of the comparison.
+        operator: σ.
+    """
+    inner = slice(operator.margin, magnitude.shape[1] - operator.margin)
+    return (operator(rendered.permute(0, 3, 1, 2)) - magnitude[:, inner, inner]).abs()
+
+
+def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]:
+    """Squared deviation of the sdf's gradient from unit length (Eq. 4)."""
+    return ((gradient.square().sum(dim=0) + 1e-12).sqrt() - 1).square()
+
+
+def mask_loss(accumulation: Float[Tensor, "*batch 1"], mask: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 1"]:
+    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021, Eq. 15)."""
+    return F.binary_cross_entropy(accumulation.clamp(1e-4, 1 - 1e-4), mask, reduction="none")

@@ -1,0 +1,200 @@
+"""The Nerfstudio model: renders a head's field and compares it with the views."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.model_components.scene_colliders import AABBBoxCollider
+from nerfstudio.models.base_model import Model, ModelConfig
+from torch import Tensor, nn
+from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
+
+from privhead_ns.data.dataset import magnitude_picture
+from privhead_ns.model.background import BackgroundField
+from privhead_ns.model.density import Rendering
+from privhead_ns.model.field import HeadField
+from privhead_ns.model.losses import eikonal_loss, gradient_loss, mask_loss, rgb_loss
+from privhead_ns.model.renderer import SurfaceRenderer
+from privhead_ns.model.voxels import grid_bending
+from privhead_ns.operators import Operator
+from privhead_ns.phases import LossWeights
+
+
+@dataclass
+class PrivheadModelConfig(ModelConfig):
+    """A head from colour of its rear and gradient magnitudes of its face."""
+
+    _target: type = field(default_factory=lambda: PrivheadModel)
+    """Class to instantiate."""
+    rendering: Rendering = "volsdf"
+    """How opacity follows from signed distance: VolSDF's density or NeuS's alpha."""
+    voxel_size: float = 0.75
+    """Edge of the finest voxels, in pixels of the photographs at the head."""
+    max_voxels: int = 1_500_000
+    """Upper bound of their number; voxels are made larger to keep it."""
+    feature_channels: int = 4
+    """Colour features per voxel grid."""
+    hidden_units: int = 32
+    """Width of the colour network's two hidden layers."""
+    initial_beta: float = 0.03
+    """β to start from, as a fraction of the longest side of the head's box; it is learned."""
+    num_coarse_samples: int = 32
+    """Evenly spaced samples per ray, which find the surface."""
+    num_samples: int = 16
+    """Samples per ray at the surface, which are rendered."""
+    mask_weight: float = 0.3
+    """Weight of the mask loss, where the capture has masks."""
+    bending_weight: float = 0.2
+    """Weight of the squared curvature of the sdf's level sets, in voxels."""
+    eval_num_rays_per_chunk: int = 8192
+    """Rays rendered at a time outside training."""
+    sdf_field: bool = True
+    """Tells Nerfstudio's marching cubes that `field.forward_geonetwork` gives signed distances."""
+    enable_collider: bool = False
+    """Nerfstudio's own near and far planes; the head's box replaces them."""
+
+
+class PrivheadModel(Model):
+    """Signed distance field and colours of a head.
+
+    The pipeline sets `loss_weights` before each step. `kwargs["metadata"]` is what the dataparser says of the capture.
+    """
+
+    config: PrivheadModelConfig
+    loss_weights: LossWeights
+
+    def populate_modules(self) -> None:
+        """Builds field, renderer, operator and, for captures without masks, the background."""
+        super().populate_modules()
+        metadata: dict[str, Any] = self.kwargs["metadata"]
+        aabb = self.scene_box.aabb
+        self.collider = AABBBoxCollider(self.scene_box)
+        self.field = HeadField(
+            aabb,
+            voxel_size=self.voxel_size(metadata["pixel_size"]),
+            feature_channels=self.config.feature_channels,
+            hidden_units=self.config.hidden_units,
+            initial_beta=self.config.initial_beta,
+        )
+        self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
+        self.operator: Operator = metadata["operator"].setup()
+        self.magnitude_maximum: float = metadata["magnitude_maximum"]
+        self.background_color: Tensor
+        self.register_buffer("background_color", torch.tensor(metadata["background"] or (0.0, 0.0, 0.0)))
+        self.background = None if metadata["background"] else BackgroundField(aabb)
+
+    def voxel_size(self, pixel_size: float) -> float:
+        """Returns the edge of the finest voxels in capture units, given that of a pixel at the head."""
+        volume = float((self.scene_box.aabb[1] - self.scene_box.aabb[0]).prod())
+        return max(self.config.voxel_size * pixel_size, (volume / self.config.max_voxels) ** (1 / 3))
+
+    def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Returns the parameters by how fast they are to learn."""
+        colors = list(self.field.color_network.parameters())
+        features = list(self.field.features.parameters())
+        if self.background is not None:
+            colors += self.background.network.parameters()
+            features += self.background.features.parameters()
+        return {
+            "sdf": list(self.field.sdf_grids.parameters()),
+            "features": features,
+            "color_network": colors,
+            "beta": [self.field.log_beta],
+        }
+
+    def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
+        """Renders rays.
+
+        Returns:
+            normals, in [0, 1] as Nerfstudio wants them; rgb; depth, the distance along the unit ray; accumulation. In
+            training also geometry, the tabulated sdf.
+        """
+        geometry = self.field.geometry()
+        head = self.renderer(ray_bundle, self.field, geometry)
+        behind = self.background_color if self.background is None else self.background(ray_bundle)
+        outputs: dict[str, Any] = {
+            "normals": (head.normals + 1) / 2,
+            "rgb": head.rgb + (1 - head.accumulation) * behind,
+            "depth": head.depth,
+            "accumulation": head.accumulation,
+        }
+        return outputs | {"geometry": geometry} if self.training else outputs
+
+    def get_loss_dict(
+        self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
+    ) -> dict[str, Tensor]:
+        """Returns the weighted terms of Eq. 9, and of masks and bending."""
+        del metrics_dict
+        weights, rgb = self.loss_weights, outputs["rgb"]
+        neutral = ~batch["protected"].to(self.device)
+        image = batch["image"].to(self.device)
+        losses = {"rgb": weights.rgb * rgb_loss(rgb[neutral], image[neutral]).mean()}
+        if "mask" in batch:
+            mask = batch["mask"].to(self.device)
+            losses["mask"] = self.config.mask_weight * mask_loss(outputs["accumulation"], mask).mean()
+        if "patches" in batch:
+            shape = batch["patches"]
+            rays = shape.numel()
+            magnitude = batch["magnitude"][-rays:].to(self.device).reshape(shape)
+            difference = gradient_loss(rgb[-rays:].reshape(*shape, 3), magnitude, self.operator)
+            losses["gradient"] = weights.gradient * difference.mean()
+            losses["lipschitz"] = weights.lipschitz * self.field.color_network.lipschitz
+        if "geometry" in outputs:
+            geometry = outputs["geometry"]
+            bending = grid_bending(geometry.sdf, geometry.spacing)
+            losses["eikonal"] = weights.eikonal * eikonal_loss(geometry.gradient).mean()
+            losses["bending"] = self.config.bending_weight * bending.mean()
+        return losses
+
+    def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Returns diagnostics of a step: β in capture units and the network's Lipschitz bound."""
+        del outputs, batch
+        return {"beta": self.field.beta.detach(), "lipschitz": self.field.color_network.lipschitz.detach()}
+
+    @torch.no_grad()
+    def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:
+        """Renders an image, and adds the magnitude that σ leaves of it, as a grey picture."""
+        outputs = super().get_outputs_for_camera_ray_bundle(camera_ray_bundle)
+        magnitude = self.magnitude(outputs["rgb"].to(self.device)).to(outputs["rgb"].device)
+        return outputs | {"magnitude": magnitude_picture(magnitude, self.magnitude_maximum)}
+
+    def magnitude(self, image: Float[Tensor, "height width 3"]) -> Float[Tensor, "height width"]:
+        """Returns σ of an image, 0 in the operator's margin."""
+        margin = self.operator.margin
+        if min(image.shape[:2]) <= 2 * margin:  # the viewer's smallest previews
+            return torch.zeros_like(image[..., 0])
+        return F.pad(self.operator(image.permute(2, 0, 1)[None]), [margin] * 4)[0]
+
+    def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
+        """Returns an output with the head's opacity as alpha, so that exporters leave the background out."""
+        return torch.cat([outputs[output_name], outputs["accumulation"]], dim=-1)
+
+    @torch.no_grad()
+    def get_image_metrics_and_images(
+        self, outputs: dict[str, Tensor], batch: dict[str, Any]
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Compares like with like: magnitudes on every view, and colours on neutral ones only.
+
+        Returns:
+            magnitude_l1, mean difference of magnitudes in colour units per pixel; on neutral views psnr in dB and ssim.
+            Pictures of both sides; of protected views, magnitudes alone.
+        """
+        margin = self.operator.margin
+        inner = slice(margin, -margin)
+        truth = batch["magnitude"][..., 0].to(self.device)
+        magnitude = self.magnitude(outputs["rgb"].to(self.device))
+        metrics = {"magnitude_l1": float((magnitude - truth)[inner, inner].abs().mean())}
+        pair = [magnitude_picture(m, self.magnitude_maximum) for m in (truth, magnitude)]
+        images = {"magnitude": torch.cat(pair, dim=1), "normals": outputs["normals"]}
+        if not bool(batch["protected"]):
+            photo, rendered = batch["image"].to(self.device), outputs["rgb"].to(self.device)
+            a, b = rendered.permute(2, 0, 1)[None], photo.permute(2, 0, 1)[None]
+            metrics["psnr"] = float(peak_signal_noise_ratio(a, b, data_range=1.0))
+            metrics["ssim"] = float(cast(Tensor, structural_similarity_index_measure(a, b, data_range=1.0)))
+            images["img"] = torch.cat([photo, rendered], dim=1)
+        return metrics, images

@@ -1,0 +1,94 @@
+"""From rays to colours: samples near the surface, opacity from signed distances, weighted sums (Eq. 1)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from nerfstudio.cameras.rays import RayBundle, RaySamples
+from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler
+from torch import Tensor, nn
+
+from privhead_ns.model.density import ALPHA, Rendering
+from privhead_ns.model.field import Geometry, HeadField
+from privhead_ns.model.voxels import trilinear
+
+NEGLIGIBLE = 1e-3
+"""Weight below which a segment's colour is not worth computing."""
+
+
+class Rendered(NamedTuple):
+    """What the rays saw of the head."""
+
+    rgb: Float[Tensor, "rays 3"]
+    """Colour in [0, 1], black where the ray passes the head by."""
+    accumulation: Float[Tensor, "rays 1"]
+    """Opacity in [0, 1]."""
+    depth: Float[Tensor, "rays 1"]
+    """Expected distance along the unit ray, in capture units; the far end where the ray meets nothing."""
+    normals: Float[Tensor, "rays 3"]
+    """Unit normals in the capture's frame; zero where the ray meets nothing."""
+
+
+class SurfaceRenderer(nn.Module):
+    """Renders a head's field with few samples per ray.
+
+    The first, evenly spaced samples look only at the signed distance; the second ones are drawn where those found
+    opacity. Opacity belongs to segments between neighbouring samples, colour to their middles.
+
+    Args:
+        rendering: how opacity follows from signed distance.
+        num_coarse_samples: evenly spaced samples per ray.
+        num_samples: samples per ray at the surface.
+    """
+
+    def __init__(self, rendering: Rendering, num_coarse_samples: int, num_samples: int) -> None:
+        super().__init__()
+        self.alpha = ALPHA[rendering]
+        self.coarse = UniformSampler(num_coarse_samples, single_jitter=True)
+        self.fine = PDFSampler(num_samples, single_jitter=True, include_original=False)
+
+    def forward(self, ray_bundle: RayBundle, field: HeadField, geometry: Geometry) -> Rendered:
+        """Renders rays that carry their nears and fars."""
+        with torch.no_grad():
+            coarse = self.coarse(ray_bundle)
+            sdf = trilinear(geometry.table[..., :1], field.normalize(edges(coarse)))[..., 0]
+            weights = self.weights(sdf, coarse, field.beta)
+            samples = self.fine(ray_bundle, coarse, weights[..., None])
+        ends = edges(samples)
+        sdf, *gradient = trilinear(geometry.table, field.normalize(ends)).unbind(-1)
+        weights = self.weights(sdf, samples, field.beta)
+        normals = F.normalize(middles(torch.stack(gradient, dim=-1)), dim=-1)
+        colors = field.color(middles(ends), normals, weights.detach() > NEGLIGIBLE)
+        weights = weights[..., None]
+        accumulation = weights.sum(dim=1)
+        middle = (samples.frustums.starts + samples.frustums.ends) / 2
+        fars = samples.frustums.ends[:, -1]
+        return Rendered(
+            rgb=(weights * colors).sum(dim=1),
+            accumulation=accumulation,
+            depth=(weights * middle).sum(dim=1) + (1 - accumulation) * fars,
+            normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
+        )
+
+    def weights(
+        self, sdf: Float[Tensor, "rays edges"], samples: RaySamples, beta: Float[Tensor, ""]
+    ) -> Float[Tensor, "rays samples"]:
+        """Returns ω = T α of each segment (Eq. 1), from the signed distances at the segments' ends."""
+        assert samples.deltas is not None
+        alphas = self.alpha(sdf[:, :-1], sdf[:, 1:], samples.deltas[..., 0], beta)
+        return RaySamples.get_weights_and_transmittance_from_alphas(alphas[..., None], weights_only=True)[..., 0]
+
+
+def edges(samples: RaySamples) -> Float[Tensor, "rays edges 3"]:
+    """Returns the points between which the segments of each ray lie; one more than there are segments."""
+    distances = torch.cat([samples.frustums.starts, samples.frustums.ends[:, -1:]], dim=1)
+    origins, directions = samples.frustums.origins[:, :1], samples.frustums.directions[:, :1]
+    return origins + directions * distances
+
+
+def middles(values: Float[Tensor, "rays edges channels"]) -> Float[Tensor, "rays samples channels"]:
+    """Returns the mean of each two neighbours along the ray."""
+    return (values[:, 1:] + values[:, :-1]) / 2

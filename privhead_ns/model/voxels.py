@@ -1,0 +1,115 @@
+"""Dense voxel grids over the head's box, in several resolutions: coarse ones carry the shape, fine ones the detail.
+
+Explicit voxel grids reach a given surface in far fewer operations than a network does (Voxurf, arXiv 2208.12697).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+Resolution = tuple[int, int, int]
+"""Grid points along x, y and z; the outermost ones lie on the box's faces."""
+
+
+def pyramid(finest: Resolution, levels: int) -> list[Resolution]:
+    """Returns the resolutions of `levels` grids, coarsest first, each with about twice as many points a side."""
+    return [
+        (max(2, -(-finest[0] // 2**i)), max(2, -(-finest[1] // 2**i)), max(2, -(-finest[2] // 2**i)))
+        for i in reversed(range(levels))
+    ]
+
+
+class ScalarPyramid(nn.Module):
+    """A scalar field as the sum of grids, so that one step of the optimizer can move the whole head or a wrinkle.
+
+    Args:
+        resolutions: of the grids, coarsest first.
+    """
+
+    def __init__(self, resolutions: list[Resolution]) -> None:
+        super().__init__()
+        self.grids = nn.ParameterList(torch.zeros(1, 1, *resolution) for resolution in resolutions)
+
+    def forward(self) -> Float[Tensor, "x y z"]:
+        """Returns the sum at the finest grid's points; coarser grids are interpolated trilinearly."""
+        first, *others = self.grids
+        total = first
+        for grid in others:
+            total = grid + F.interpolate(total, size=grid.shape[2:], mode="trilinear", align_corners=True)
+        return total[0, 0]
+
+
+class FeaturePyramid(nn.Module):
+    """A vector field whose channels are those of several grids side by side.
+
+    Args:
+        resolutions: of the grids.
+        channels: per grid.
+    """
+
+    def __init__(self, resolutions: list[Resolution], channels: int) -> None:
+        super().__init__()
+        self.tables = nn.ParameterList(torch.zeros(*resolution, channels) for resolution in resolutions)
+        self.channels = channels * len(resolutions)
+
+    def forward(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch channels"]:
+        """Interpolates every grid at positions in [0, 1]."""
+        return torch.cat([trilinear(table, positions) for table in self.tables], dim=-1)
+
+
+def grid_gradient(grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]) -> Float[Tensor, "3 x y z"]:
+    """Returns central differences at the grid points, one-sided on the faces.
+
+    Args:
+        grid: values at the grid points.
+        spacing: distance between neighbouring grid points along each axis.
+    """
+    return torch.stack([torch.gradient(grid, dim=axis)[0] / spacing[axis] for axis in range(3)])
+
+
+def grid_bending(grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]) -> Float[Tensor, "inner_x inner_y inner_z"]:
+    """Returns the sum over the axes of the squared second difference divided by the spacing, at the inner grid points.
+
+    For an sdf it is about (spacing · curvature)², without unit: 0 on planes, and small on all that the grid resolves.
+    """
+    inner = grid[1:-1, 1:-1, 1:-1]
+    neighbours = (
+        grid[2:, 1:-1, 1:-1] + grid[:-2, 1:-1, 1:-1],
+        grid[1:-1, 2:, 1:-1] + grid[1:-1, :-2, 1:-1],
+        grid[1:-1, 1:-1, 2:] + grid[1:-1, 1:-1, :-2],
+    )
+    x, y, z = ((pair - 2 * inner) / step for pair, step in zip(neighbours, spacing, strict=True))
+    return x**2 + y**2 + z**2
+
+
+def trilinear(
+    table: Float[Tensor, "x y z channels"], positions: Float[Tensor, "*batch 3"]
+) -> Float[Tensor, "*batch channels"]:
+    """Interpolates trilinearly; differentiable with respect to the table only.
+
+    Args:
+        table: values at the grid points, channels last, so that each of the eight corners is one row of memory.
+        positions: in [0, 1] from the first to the last grid point along each axis; clamped to that range.
+    """
+    rows, weights = corners((table.shape[0], table.shape[1], table.shape[2]), positions.reshape(-1, 3))
+    # one fused gather and weighted sum: forward and backward, several times as fast on CPU as grid_sample
+    values = F.embedding_bag(rows, table.reshape(-1, table.shape[-1]), per_sample_weights=weights, mode="sum")
+    return values.reshape(*positions.shape[:-1], -1)
+
+
+def corners(resolution: Resolution, positions: Float[Tensor, "n 3"]) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
+    """Returns row numbers and weights of the eight grid points around each position in [0, 1]."""
+    last = torch.tensor(resolution, device=positions.device) - 1
+    scaled = positions.clamp(0, 1) * last
+    cell = torch.minimum(scaled.long(), last - 1)
+    fraction = scaled - cell
+    x, y, z = torch.stack([1 - fraction, fraction], dim=-1).unbind(-2)
+    weights = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
+    bit = torch.arange(2, device=positions.device)
+    strides = resolution[1] * resolution[2], resolution[2]
+    offsets = bit[:, None, None] * strides[0] + bit[:, None] * strides[1] + bit
+    first = cell[:, 0] * strides[0] + cell[:, 1] * strides[1] + cell[:, 2]
+    return first[:, None] + offsets.flatten(), weights.flatten(1)

@@ -1,0 +1,63 @@
+"""The two phases of training as pure functions of the step: right after a resume at any step, they are as they were."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """λ1 to λ4 of Eq. 9."""
+
+    rgb: float
+    """λ1, colour of neutral views."""
+    eikonal: float
+    """λ2, unit length of the sdf's gradient."""
+    lipschitz: float
+    """λ3, Lipschitz bound of the colour network."""
+    gradient: float
+    """λ4, gradient magnitude of protected views."""
+
+
+@dataclass
+class PhaseSchedule:
+    """When each phase runs, and with which weights and learning rate."""
+
+    phase1_steps: int = 300
+    """Steps of phase 1: colour of the neutral views."""
+    phase2_steps: int = 1200
+    """Steps of phase 2: gradient magnitude of the protected views."""
+    rgb: float = 1.0
+    """λ1 in phase 1."""
+    rgb_in_phase2: float = 1.0
+    """λ1 in phase 2; the paper sets it to 0, and keeping the neutral views is our addition."""
+    eikonal: float = 0.02
+    """λ2 in both phases."""
+    lipschitz: float = 1e-4
+    """λ3 in phase 2."""
+    gradient: float = 2.0
+    """λ4 in phase 2."""
+    final_learning_rate: float = 0.1
+    """Learning rates fall exponentially over both phases, to this fraction."""
+    warm_up_steps: int = 20
+    """Learning rates rise linearly over so many first steps."""
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of both phases."""
+        return self.phase1_steps + self.phase2_steps
+
+    def phase(self, step: int) -> int:
+        """Returns 1 or 2."""
+        return 1 if step < self.phase1_steps else 2
+
+    def weights(self, step: int) -> LossWeights:
+        """Returns the weights of Eq. 9: λ3 = λ4 = 0 in phase 1, λ1 = `rgb_in_phase2` in phase 2."""
+        if self.phase(step) == 1:
+            return LossWeights(self.rgb, self.eikonal, 0.0, 0.0)
+        return LossWeights(self.rgb_in_phase2, self.eikonal, self.lipschitz, self.gradient)
+
+    def learning_rate(self, step: int) -> float:
+        """Returns the factor on every optimizer's learning rate."""
+        warm_up = min(1.0, (step + 1) / max(1, self.warm_up_steps))
+        return warm_up * self.final_learning_rate ** min(1.0, step / max(1, self.total_steps))

@@ -1,0 +1,87 @@
+"""The pipeline: sets the phase before every step, and evaluates each kind of view by what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
+from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
+from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
+from nerfstudio.models.base_model import ModelConfig
+from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.viewer.viewer_elements import ViewerText
+
+from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
+from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
+from privhead_ns.phases import PhaseSchedule
+
+
+@dataclass
+class PrivheadPipelineConfig(VanillaPipelineConfig):
+    """Two phases of training on a protected capture."""
+
+    _target: type = field(default_factory=lambda: PrivheadPipeline)
+    """Class to instantiate."""
+    datamanager: DataManagerConfig = field(default_factory=PrivheadDataManagerConfig)
+    """Rays and pixels."""
+    model: ModelConfig = field(default_factory=PrivheadModelConfig)
+    """Field and losses."""
+    phases: PhaseSchedule = field(default_factory=PhaseSchedule)
+    """When each phase runs, and with which weights."""
+
+
+class PrivheadPipeline(VanillaPipeline):
+    """Data manager and model under one schedule."""
+
+    config: PrivheadPipelineConfig
+    datamanager: PrivheadDataManager
+
+    def __init__(self, config: PrivheadPipelineConfig, *args, **kwargs) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.progress = ViewerText("Training", "not started", disabled=True)
+        self.set_step(0)
+
+    def set_step(self, step: int) -> None:
+        """Brings data, losses and viewer to the phase of a step."""
+        phases = self.config.phases
+        self.datamanager.phase = phases.phase(step)
+        cast(PrivheadModel, self.model).loss_weights = phases.weights(step)
+        sees = "colour of neutral views" if phases.phase(step) == 1 else "magnitude of protected views"
+        self.progress.value = f"phase {phases.phase(step)} ({sees}), step {step} of {phases.total_steps}"
+
+    def load_pipeline(self, loaded_state: dict, step: int) -> None:
+        """Loads a checkpoint, and takes on the phase of its step."""
+        super().load_pipeline(loaded_state, step)
+        self.set_step(step)
+
+    def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
+        """Adds the one that sets phase and learning rates before every step, as functions of nothing but the step."""
+        optimizers = attributes.optimizers
+        assert optimizers is not None
+
+        def start_step(step: int) -> None:
+            self.set_step(step)
+            factor = self.config.phases.learning_rate(step)
+            for name, optimizer in optimizers.optimizers.items():
+                for group in optimizer.param_groups:
+                    group["lr"] = optimizers.config[name]["optimizer"].lr * factor
+
+        callback = TrainingCallback(
+            [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], start_step, update_every_num_iters=1
+        )
+        return [callback, *super().get_training_callbacks(attributes)]
+
+    def get_average_eval_image_metrics(
+        self, step: int | None = None, output_path: Path | None = None, get_std: bool = False
+    ) -> dict[str, float]:
+        """Averages the metrics over neutral and over protected views; the names tell which."""
+        dataset = self.datamanager.eval_dataset
+        metrics: dict[str, float] = {}
+        for kind, wanted in (("neutral", False), ("protected", True)):
+            indices = [i for i, protected in enumerate(dataset.protected) if protected is wanted]
+            views = FixedIndicesEvalDataloader(dataset, tuple(indices), device=self.device, num_workers=0)
+            averages = self.get_average_image_metrics(views, kind, step, output_path, get_std)
+            metrics |= {f"{kind}_{name}": value for name, value in averages.items()}
+        return metrics

@@ -1,0 +1,85 @@
+"""Nerfstudio's trainer, made to stop well: at bad input, at NaN, and at Ctrl-C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import torch
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
+
+from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.errors import UserError
+from privhead_ns.pipeline import PrivheadPipelineConfig
+
+
+@dataclass
+class PrivheadTrainerConfig(TrainerConfig):
+    """Configuration of a training run."""
+
+    _target: type = field(default_factory=lambda: PrivheadTrainer)
+    """Class to instantiate."""
+
+    def save_config(self) -> None:
+        """Checks the capture, then writes config.yml with absolute paths, so that it works from any folder.
+
+        Nerfstudio calls this before it builds anything: a capture that cannot be trained on leaves no trace.
+
+        Raises:
+            UserError: if --data is missing or no protected capture.
+        """
+        datamanager = cast(PrivheadPipelineConfig, self.pipeline).datamanager
+        data = datamanager.data or datamanager.dataparser.data  # type: ignore[attr-defined]
+        if data is None or data == Path():
+            raise UserError(
+                "ns-train needs a protected capture: pass --data with the folder that `privhead protect` wrote."
+            )
+        load_protected_capture(Path(data))
+        self.data = datamanager.data = Path(data).resolve()
+        self.output_dir = self.output_dir.resolve()
+        super().save_config()
+
+
+class PrivheadTrainer(Trainer):
+    """Trains; keeps no checkpoint with NaN in it, and leaves one behind when interrupted."""
+
+    def train(self) -> None:
+        """Trains to the end, or until Ctrl-C; then a checkpoint to resume from is saved all the same."""
+        torch.set_flush_denormal(True)  # Adam's moments of voxels no ray meets decay into slow denormals on CPU
+        try:
+            super().train()
+        except KeyboardInterrupt:
+            if self.training_state == "completed":
+                raise
+            self.save_checkpoint(self.step)
+            raise UserError(
+                f"Stopped at step {self.step}; to resume, run the same command with --load-dir {self.checkpoint_dir}."
+            ) from None
+
+    def train_iteration(self, step: int) -> tuple:
+        """Runs a step.
+
+        Raises:
+            UserError: if the loss is no longer finite; the last checkpoint is left as it is.
+        """
+        loss, *others = super().train_iteration(step)
+        if not torch.isfinite(loss):
+            raise UserError(f"The loss became {float(loss)} at step {step}: {self._what_remains()}")
+        return loss, *others
+
+    def save_checkpoint(self, step: int) -> None:
+        """Saves a checkpoint, unless a parameter is no longer finite.
+
+        Raises:
+            UserError: if so; the last checkpoint is left as it is.
+        """
+        for name, parameter in self.pipeline.named_parameters():
+            if not torch.isfinite(parameter).all():
+                raise UserError(f"{name} became NaN by step {step}: {self._what_remains()}")
+        super().save_checkpoint(step)
+
+    def _what_remains(self) -> str:
+        checkpoints = sorted(self.checkpoint_dir.glob("*.ckpt"))
+        kept = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint had been saved yet"
+        return f"training stopped, and {kept}; lower the learning rates in --optimizers and resume with --load-dir."

@@ -1,0 +1,241 @@
+"""Distances, angles and pictures of shapes whose differences are known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib
+import numpy as np
+import pytest
+import trimesh
+from jaxtyping import Float
+
+from privhead_ns.capture.raw import Intrinsics
+from privhead_ns.errors import UserError
+from privhead_ns.mesh import pictures
+from privhead_ns.mesh.evaluate import Camera, cast_rays, evaluate, load_truth, ray_scene, table
+from privhead_ns.mesh.pictures import orbit_camera, render_error, render_normals, save_heat_map
+
+MM = 100.0  # mm per unit: the true head is a ball of 100 mm
+INFO = {"mm_per_unit": MM, "nose_tip": [1.0, 0.0, 0.0], "face_axis": [1, 0, 0], "up_axis": [0, 0, 1]}
+
+
+def look_at_origin(position: tuple[float, float, float]) -> Float[np.ndarray, "4 4"]:
+    """Returns the OpenGL camera-to-world matrix of a camera that looks at the origin, z up."""
+    backward = np.array(position) / np.linalg.norm(position)
+    right = np.cross([0.0, 0.0, 1.0], backward)
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3] = np.stack([right, np.cross(backward, right), backward, position], axis=1)
+    return pose
+
+
+def ring(count: int = 10) -> list[dict[str, Any]]:
+    angles = 2 * np.pi * np.arange(count) / count
+    return [
+        {
+            "file_path": f"{i:03}.png",
+            "transform_matrix": look_at_origin((4 * np.cos(a), 4 * np.sin(a), 1.5 * (-1) ** i)).tolist(),
+            "sensitive": bool(np.cos(a) > 0),
+        }
+        for i, a in enumerate(angles)
+    ]
+
+
+def write_capture(
+    folder: Path, mesh: trimesh.Trimesh, frames: list[dict[str, Any]] | None = None, info: dict[str, Any] | None = None
+) -> Path:
+    meta = {"fl_x": 100.0, "fl_y": 100.0, "cx": 32.0, "cy": 32.0, "w": 64, "h": 64, "frames": frames or ring()}
+    (folder / "transforms.json").write_text(json.dumps(meta))
+    for frame in meta["frames"]:
+        (folder / frame["file_path"]).touch()  # looked for, never opened
+    mesh.export(folder / "gt_mesh.ply")
+    if info is not None:
+        (folder / "capture.json").write_text(json.dumps(info))
+    return folder
+
+
+def sphere(radius: float = 1.0) -> trimesh.Trimesh:
+    return trimesh.creation.icosphere(subdivisions=5, radius=radius)
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    return write_capture(tmp_path, sphere(), info=INFO)
+
+
+def test_the_truth_itself_is_perfect(capture: Path) -> None:
+    result = evaluate(sphere(), capture)
+    assert result.face is not None and result.unit == "mm"
+    for scores in (result.head, result.face):
+        assert scores.accuracy == scores.completeness == scores.chamfer == 0
+        assert scores.f_score == 1
+        assert scores.normal_error == pytest.approx(0, abs=0.1)
+
+
+@pytest.mark.parametrize(("offset", "f_score"), [(1.0, 1.0), (3.0, 0.0)])
+def test_a_larger_ball_is_off_by_its_offset(tmp_path: Path, offset: float, f_score: float) -> None:
+    # thirty cameras, as in a real capture, so that samples lie much closer together than the offset
+    result = evaluate(sphere(1 + offset / MM), write_capture(tmp_path, sphere(), ring(30), INFO))
+    assert result.face is not None
+    for scores in (result.head, result.face):
+        assert scores.accuracy == pytest.approx(offset, rel=0.1)
+        assert scores.completeness == pytest.approx(offset, rel=0.1)
+        assert scores.chamfer == pytest.approx((scores.accuracy + scores.completeness) / 2)
+        assert scores.f_score == pytest.approx(f_score, abs=0.02)
+
+
+def test_accuracy_and_completeness_tell_the_directions_apart(tmp_path: Path) -> None:
+    # all cameras look along -x at a square; the mesh is its left half
+    square = trimesh.Trimesh([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1]], [[0, 1, 2], [0, 2, 3]])
+    half = square.copy()
+    half.vertices[half.vertices[:, 1] < 0, 1] = 0
+    frames = [{"file_path": f"{z}.png", "transform_matrix": look_at_origin((4, 0, z)).tolist()} for z in (0, 0.5, 1.0)]
+    scores = evaluate(half, write_capture(tmp_path, square, frames)).head
+    assert scores.accuracy == pytest.approx(0, abs=1e-3)
+    # the missing half lies 0.5 from the rest on average, the other half 0
+    assert scores.completeness == pytest.approx(0.25, abs=0.02)
+
+
+def test_face_region_is_the_ball_at_the_nose(capture: Path) -> None:
+    for at_rear in (True, False):
+        mesh = sphere()
+        x = mesh.vertices[:, 0]
+        mesh.vertices[(x < 0.3) if at_rear else (x > 0.8)] *= 1.03
+        result = evaluate(mesh, capture)
+        assert result.face is not None
+        if at_rear:
+            assert result.face.chamfer < 0.2 < 1.0 < result.head.chamfer
+        else:
+            assert result.face.chamfer > 2 * result.head.chamfer > 0
+
+
+def test_the_cut_of_the_neck_is_left_out(capture: Path) -> None:
+    mesh = sphere()
+    mesh.vertices[mesh.vertices[:, 2] < -0.95, 2] -= 0.2
+    assert evaluate(mesh, capture).head.chamfer == pytest.approx(0, abs=1e-3)
+    mesh.vertices[mesh.vertices[:, 2] > 0.95, 2] += 0.2
+    assert evaluate(mesh, capture).head.chamfer > 0.1
+
+
+def test_normal_error_of_a_tilted_square(tmp_path: Path) -> None:
+    square = trimesh.Trimesh([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1]], [[0, 1, 2], [0, 2, 3]])
+    tilted = square.copy().apply_transform(trimesh.transformations.rotation_matrix(np.radians(10), [0, 1, 0]))
+    tilted.invert()  # the winding does not matter
+    frames = [{"file_path": f"{y}.png", "transform_matrix": look_at_origin((4, y, 0.5)).tolist()} for y in (-0.5, 0.5)]
+    result = evaluate(tilted, write_capture(tmp_path, square, frames))
+    assert result.head.normal_error == pytest.approx(10, abs=0.01)
+
+
+def test_units_where_no_scale_is_known(tmp_path: Path) -> None:
+    result = evaluate(sphere(1.02), write_capture(tmp_path, sphere(), info={"nose_tip": [1, 0, 0]}))
+    assert result.unit == "units" and result.face is None
+    assert result.threshold == pytest.approx(0.01 * 2 * 3**0.5, rel=1e-3)
+    assert result.head.accuracy == pytest.approx(0.02, rel=0.1)
+
+
+def test_scale_may_stand_in_transforms_json(tmp_path: Path) -> None:
+    folder = write_capture(tmp_path, sphere())
+    meta = json.loads((folder / "transforms.json").read_text())
+    (folder / "transforms.json").write_text(json.dumps(meta | {"mm_per_unit": 50.0}))
+    result = evaluate(sphere(1.02), folder)
+    assert result.unit == "mm" and result.head.accuracy == pytest.approx(1.0, rel=0.15)
+
+
+def test_frames_may_have_their_own_intrinsics(tmp_path: Path, capture: Path) -> None:
+    shared = evaluate(sphere(1.01), capture)
+    meta = json.loads((capture / "transforms.json").read_text())
+    own = {key: meta.pop(key) * 2 for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
+    meta["frames"] = [own | frame for frame in meta["frames"]]
+    (capture / "transforms.json").write_text(json.dumps(meta))
+    assert evaluate(sphere(1.01), capture) == shared
+
+
+def test_rays_pass_through_pixel_centres() -> None:
+    camera = Camera(look_at_origin((3, 0, 0)), Intrinsics(64, 48, fl_x=60.0, fl_y=60.0, cx=10.5, cy=20.5))
+    hits = cast_rays(ray_scene(trimesh.creation.box((2, 2.01, 2.01))), camera, 64, 48)
+    assert hits.seen.shape == (48, 64)
+    # at the front of the box, 2 from the camera, the camera's x is the world's y and its y the world's z
+    grid = np.full((48, 64, 3), np.nan)
+    grid[hits.seen] = hits.points
+    np.testing.assert_allclose(grid[20, 10], [1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(grid[14, 16], [1, 0.2, 0.2], atol=1e-6)
+    np.testing.assert_allclose(hits.normals, np.broadcast_to([1, 0, 0], hits.normals.shape), atol=1e-6)
+
+
+def test_dictionary_and_table(capture: Path) -> None:
+    result = evaluate(sphere(1.01), capture)
+    stored = json.loads(json.dumps(result.to_dict()))
+    assert stored["face"]["chamfer"] == result.face.chamfer and stored["unit"] == "mm"  # type: ignore[union-attr]
+    cells = [list(column.cells) for column in table(result).columns]
+    assert len(cells) == 3 and f"{result.head.chamfer:.4g}" in cells[1] and f"{result.face.chamfer:.4g}" in cells[2]  # type: ignore[union-attr]
+
+
+def test_mistakes(tmp_path: Path, capture: Path) -> None:
+    away = sphere().apply_translation([0, 0, 50])
+    with pytest.raises(UserError, match="sees the mesh"):
+        evaluate(away, capture)
+    with pytest.raises(UserError, match="100 times as large"):
+        evaluate(sphere(MM), capture)
+    (capture / "gt_mesh.ply").rename(capture / "other.ply")
+    with pytest.raises(UserError, match=r"gt_mesh\.ply"):
+        evaluate(sphere(), capture)
+    with pytest.raises(UserError, match=r"transforms\.json"):
+        evaluate(sphere(), tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"mm_per_unit": -1}, "mm_per_unit"),
+        ({"nose_tip": [1, 2]}, "nose_tip"),
+        ({"up_axis": "z"}, "up_axis"),
+    ],
+)
+def test_broken_capture_json(tmp_path: Path, change: dict[str, Any], word: str) -> None:
+    folder = write_capture(tmp_path, sphere(), info=INFO | change)
+    with pytest.raises(UserError, match=word):
+        load_truth(folder)
+
+
+def test_axes_come_from_the_cameras_where_not_told(tmp_path: Path) -> None:
+    truth = load_truth(write_capture(tmp_path, sphere()))
+    np.testing.assert_allclose(truth.up_axis, [0, 0, 1], atol=0.1)
+    np.testing.assert_allclose(truth.face_axis, [1, 0, 0], atol=0.1)
+
+
+def test_normals_are_colours_in_the_cameras_frame() -> None:
+    picture = render_normals(sphere(), look_at_origin((0, -4, 0)), 100.0, 64, 48)
+    assert picture.shape == (48, 64, 3) and picture.dtype == np.uint8
+    assert picture[0, 0].tolist() == [255, 255, 255]
+    np.testing.assert_allclose(picture[23:25, 31:33].mean(axis=(0, 1)), [127.5, 127.5, 255], atol=2)
+    assert picture[24, 50, 0] > 190 and picture[24, 13, 0] < 65  # right is red
+    assert picture[5, 32, 1] > 190 and picture[42, 32, 1] < 65  # up is green
+
+
+def test_errors_are_colours_of_the_map() -> None:
+    place = (look_at_origin((4, 0, 0)), 100.0, 32, 32)
+    picture = render_error(sphere(1.02), sphere(), *place, maximum=0.05)
+    expected = np.array(matplotlib.colormaps["turbo"](0.4)[:3]) * 255
+    np.testing.assert_allclose(picture[16, 16], expected, atol=4)
+
+
+def test_heat_map(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "VIEW_SIZE", 96)
+    truth = load_truth(capture)
+    pose, _ = orbit_camera(truth, 0, 32)
+    np.testing.assert_allclose(pose[:3, 2], [1, 0, 0], atol=1e-6)  # the front camera looks against the face
+    pose, _ = orbit_camera(truth, 90, 32)
+    np.testing.assert_allclose(pose[:3, 2], [0, 1, 0], atol=1e-6)  # then at the head's left
+
+    before = set(capture.iterdir())
+    save_heat_map(capture / "error.png", sphere(1.02), capture)
+    assert set(capture.iterdir()) - before == {capture / "error.png"}
+    picture = cv2.imread(str(capture / "error.png"))[:, :, ::-1].reshape(-1, 3).astype(int)
+    near_error_colour = np.abs(picture - np.array(matplotlib.colormaps["turbo"](0.4)[:3]) * 255).max(axis=1) < 6
+    assert near_error_colour.sum() > 10_000  # 2 mm of 5 mm on four views
+    with pytest.raises(UserError, match="must end in"):
+        save_heat_map(capture / "error.jpg", sphere(), capture)
