@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.plugins.types import MethodSpecification

@@ -85,7 +85,7 @@ class OperatorConfig:
     """Which σ protected a capture; it is written into the capture and read back by the training loss."""
 
     name: str = "sobel"
-    """One of sobel, scharr, prewitt, central, or a name registered under the entry point group `privhead_ns.operators`."""
+    """One of sobel, scharr, prewitt, central, or a name in the entry point group `privhead_ns.operators`."""
     blur: float = 0.0
     """Standard deviation in pixels of a Gaussian blur before differentiation."""
     levels: int = 65536

@@ -81,7 +81,9 @@ class PrivheadPipeline(VanillaPipeline):
         metrics: dict[str, float] = {}
         for kind, wanted in (("neutral", False), ("protected", True)):
             indices = [i for i, protected in enumerate(dataset.protected) if protected is wanted]
-            views = FixedIndicesEvalDataloader(dataset, tuple(indices), device=self.device, num_workers=0)
+            views = FixedIndicesEvalDataloader(
+                dataset, cast(tuple[int], tuple(indices)), device=self.device, num_workers=0
+            )
             averages = self.get_average_image_metrics(views, kind, step, output_path, get_std)
             metrics |= {f"{kind}_{name}": value for name, value in averages.items()}
         return metrics

@@ -33,7 +33,7 @@ class PrivheadTrainerConfig(TrainerConfig):
         data = datamanager.data or datamanager.dataparser.data  # type: ignore[attr-defined]
         if data is None or data == Path():
             raise UserError(
-                "ns-train needs a protected capture: pass --data with the folder that `privhead protect` wrote."
+                "ns-train needs --data with a protected capture, the folder that `privhead protect` writes."
             )
         load_protected_capture(Path(data))
         self.data = datamanager.data = Path(data).resolve()

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 from nerfstudio.data.datamanagers.base_datamanager import VanillaDataManager, VanillaDataManagerConfig
 from nerfstudio.data.pixel_samplers import PixelSamplerConfig
-from nerfstudio.configs.dataparser_configs import AnnotatedDataParserUnion
 
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.data.dataset import PrivheadDataset

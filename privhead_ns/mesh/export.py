@@ -42,9 +42,7 @@ def export_mesh(load_config: Path, output_path: Path, resolution: int, millimetr
         raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
     scale = model.kwargs["metadata"]["mm_per_unit"]
     if millimetres and scale is None:
-        raise UserError(
-            "--millimetres needs a scale: put mm_per_unit into the raw transforms.json and protect it again."
-        )
+        raise UserError("--millimetres needs a scale: add mm_per_unit to the raw transforms.json and protect it again.")
     mesh = surface(model, resolution)
     if millimetres:
         mesh.apply_scale(scale)

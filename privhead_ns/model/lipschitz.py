@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -47,7 +48,7 @@ class LipschitzMLP(nn.Module):
     @property
     def lipschitz(self) -> Float[Tensor, ""]:
         """Product of the layers' constants: an upper bound for the network, and L_lip of Eq. 8."""
-        return torch.stack([layer.lipschitz for layer in self.layers]).prod()
+        return torch.stack([cast(LipschitzLinear, layer).lipschitz for layer in self.layers]).prod()
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         for layer in self.layers[:-1]:

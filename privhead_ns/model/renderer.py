@@ -48,7 +48,9 @@ class SurfaceRenderer(nn.Module):
         super().__init__()
         self.alpha = ALPHA[rendering]
         self.coarse = UniformSampler(num_coarse_samples, single_jitter=True)
-        self.fine = PDFSampler(num_samples, single_jitter=True, include_original=False)
+        self.fine = PDFSampler(
+            num_samples, single_jitter=True, include_original=False, histogram_padding=0.01 / num_coarse_samples
+        )
 
     def forward(self, ray_bundle: RayBundle, field: HeadField, geometry: Geometry) -> Rendered:
         """Renders rays that carry their nears and fars."""
