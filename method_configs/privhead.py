@@ -23,7 +23,6 @@ def trainer(method_name: str, pipeline: PrivheadPipelineConfig) -> PrivheadTrain
         method_name=method_name,
         pipeline=pipeline,
         optimizers=optimizers(),
-        max_num_iterations=pipeline.phases.total_steps,
         steps_per_save=500,
         steps_per_eval_batch=0,
         steps_per_eval_image=500,

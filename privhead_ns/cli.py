@@ -68,7 +68,13 @@ def protect(
 
 
 @app.command
-def export(load_config: Path, output_path: Path, resolution: int = 256, millimetres: bool = False) -> None:
+def export(
+    load_config: Path,
+    output_path: Path,
+    resolution: int = 256,
+    millimetres: bool = False,
+    load_step: int | None = None,
+) -> None:
     """Write the mesh of a trained head: geometry alone, no colour.
 
     Args:
@@ -76,10 +82,11 @@ def export(load_config: Path, output_path: Path, resolution: int = 256, millimet
         output_path: File to write: .ply, .obj, .stl or .glb.
         resolution: Voxels along the longest side of the head's box.
         millimetres: Write millimetres instead of the capture's own units; the capture must know its scale.
+        load_step: Step of the checkpoint to load; by default the latest.
     """
     from privhead_ns.mesh.export import export_mesh
 
-    mesh = export_mesh(load_config, output_path, resolution, millimetres)
+    mesh = export_mesh(load_config, output_path, resolution, millimetres, load_step)
     closed = "closed" if mesh.is_watertight else "not closed"
     print(f"{output_path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces, {closed}.")
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 
 from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
 from privhead_ns.pipeline import PrivheadPipelineConfig
 
@@ -20,6 +21,17 @@ class PrivheadTrainerConfig(TrainerConfig):
 
     _target: type = field(default_factory=lambda: PrivheadTrainer)
     """Class to instantiate."""
+    max_num_iterations: int = 1_000_000
+    """Most steps to run now; training ends with phase 2 at the latest."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Keeps a viewer that is put in later on the host of the first.
+
+        `ns-viewer` replaces the whole setting by its own, which would show the head to the network.
+        """
+        if name == "viewer" and "viewer" in vars(self):
+            value = replace(value, websocket_host=self.viewer.websocket_host)
+        super().__setattr__(name, value)
 
     def save_config(self) -> None:
         """Checks the capture, then writes config.yml with absolute paths, so that it works from any folder.
@@ -27,9 +39,11 @@ class PrivheadTrainerConfig(TrainerConfig):
         Nerfstudio calls this before it builds anything: a capture that cannot be trained on leaves no trace.
 
         Raises:
-            UserError: if --data is missing or no protected capture.
+            UserError: if --data is missing or no protected capture, or another dataparser is to read it.
         """
         datamanager = cast(PrivheadPipelineConfig, self.pipeline).datamanager
+        if not isinstance(datamanager.dataparser, PrivheadDataParserConfig):  # type: ignore[attr-defined]
+            raise UserError("ns-train privhead reads protected captures only: leave the name of the dataparser out.")
         data = datamanager.data or datamanager.dataparser.data  # type: ignore[attr-defined]
         if data is None or data == Path():
             raise UserError(
@@ -56,6 +70,22 @@ class PrivheadTrainer(Trainer):
             raise UserError(
                 f"Stopped at step {self.step}; to resume, run the same command with --load-dir {self.checkpoint_dir}."
             ) from None
+
+    def _load_checkpoint(self) -> None:
+        """Loads the checkpoint to resume from, if any, and leaves the steps up to the end of phase 2 to run.
+
+        Raises:
+            UserError: if there are none.
+        """
+        super()._load_checkpoint()
+        self.step = self._start_step
+        total = cast(PrivheadPipelineConfig, self.config.pipeline).phases.total_steps
+        if self._start_step >= total:
+            raise UserError(
+                f"The checkpoint has done step {self._start_step - 1}, the last of {total}: it is trained to the end, "
+                "unless --pipeline.phases.phase2-steps makes phase 2 longer."
+            )
+        self.config.max_num_iterations = min(self.config.max_num_iterations, total - self._start_step)
 
     def train_iteration(self, step: int) -> tuple:
         """Runs a step.

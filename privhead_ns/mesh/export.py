@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -15,7 +16,9 @@ from privhead_ns.model.model import PrivheadModel
 from privhead_ns.model.voxels import trilinear
 
 
-def export_mesh(load_config: Path, output_path: Path, resolution: int, millimetres: bool) -> trimesh.Trimesh:
+def export_mesh(
+    load_config: Path, output_path: Path, resolution: int, millimetres: bool, load_step: int | None = None
+) -> trimesh.Trimesh:
     """Extracts the surface of a trained head and writes it.
 
     Args:
@@ -23,6 +26,7 @@ def export_mesh(load_config: Path, output_path: Path, resolution: int, millimetr
         output_path: mesh file to write.
         resolution: voxels along the longest side of the head's box.
         millimetres: whether to write millimetres instead of the capture's units.
+        load_step: step of the checkpoint to load; None for the latest.
 
     Returns:
         The mesh as written.
@@ -34,9 +38,12 @@ def export_mesh(load_config: Path, output_path: Path, resolution: int, millimetr
     check_target(output_path)
     if not load_config.is_file():
         raise UserError(f"There is no file {load_config}; --load-config wants the config.yml that ns-train wrote.")
-    if not any((load_config.parent / "nerfstudio_models").glob("*.ckpt")):
-        raise UserError(f"There is no checkpoint beside {load_config}; train first, or give another run's config.yml.")
-    _, pipeline, _, _ = eval_setup(load_config, test_mode="inference")
+    wanted = "*.ckpt" if load_step is None else f"step-{load_step:09d}.ckpt"
+    if not any((load_config.parent / "nerfstudio_models").glob(wanted)):
+        raise UserError(f"There is no checkpoint {wanted} beside {load_config}; train first, or choose another.")
+    _, pipeline, _, _ = eval_setup(
+        load_config, test_mode="inference", update_config_callback=lambda run: replace(run, load_step=load_step)
+    )
     model = pipeline.model
     if not isinstance(model, PrivheadModel):
         raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")

@@ -111,8 +111,8 @@ class PrivheadModel(Model):
         """Renders rays.
 
         Returns:
-            normals, in [0, 1] as Nerfstudio wants them; rgb; depth, the distance along the unit ray; accumulation. In
-            training also geometry, the tabulated sdf.
+            normals, in [0, 1] as Nerfstudio wants them; rgb; depth, the distance along the unit ray, well behind the
+            head's box where the ray meets no head; accumulation. In training also geometry, the tabulated sdf.
         """
         geometry = self.field.geometry()
         head = self.renderer(ray_bundle, self.field, geometry)
@@ -120,10 +120,15 @@ class PrivheadModel(Model):
         outputs: dict[str, Any] = {
             "normals": (head.normals + 1) / 2,
             "rgb": head.rgb + (1 - head.accumulation) * behind,
-            "depth": head.depth,
+            "depth": torch.where(head.accumulation > 0.5, head.depth, self.depth_behind(ray_bundle)),
             "accumulation": head.accumulation,
         }
         return outputs | {"geometry": geometry} if self.training else outputs
+
+    def depth_behind(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:
+        """Returns a depth behind the box: a box's diagonal behind its centre. Fusing depth needs to see past it."""
+        low, high = self.field.aabb
+        return (ray_bundle.origins - (low + high) / 2).norm(dim=-1, keepdim=True) + (high - low).norm()
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None

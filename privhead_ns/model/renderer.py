@@ -27,7 +27,7 @@ class Rendered(NamedTuple):
     accumulation: Float[Tensor, "rays 1"]
     """Opacity in [0, 1]."""
     depth: Float[Tensor, "rays 1"]
-    """Expected distance along the unit ray, in capture units; the far end where the ray meets nothing."""
+    """Mean distance along the unit ray of what it meets, in capture units; means nothing where that is nothing."""
     normals: Float[Tensor, "rays 3"]
     """Unit normals in the capture's frame; zero where the ray meets nothing."""
 
@@ -67,11 +67,10 @@ class SurfaceRenderer(nn.Module):
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
         middle = (samples.frustums.starts + samples.frustums.ends) / 2
-        fars = samples.frustums.ends[:, -1]
         return Rendered(
             rgb=(weights * colors).sum(dim=1),
             accumulation=accumulation,
-            depth=(weights * middle).sum(dim=1) + (1 - accumulation) * fars,
+            depth=(weights * middle).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
         )
 

@@ -97,14 +97,14 @@ def trilinear(
     rows, weights = corners((table.shape[0], table.shape[1], table.shape[2]), positions.reshape(-1, 3))
     # one fused gather and weighted sum: forward and backward, several times as fast on CPU as grid_sample
     values = F.embedding_bag(rows, table.reshape(-1, table.shape[-1]), per_sample_weights=weights, mode="sum")
-    return values.reshape(*positions.shape[:-1], -1)
+    return values.reshape(*positions.shape[:-1], table.shape[-1])
 
 
 def corners(resolution: Resolution, positions: Float[Tensor, "n 3"]) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
     """Returns row numbers and weights of the eight grid points around each position in [0, 1]."""
     last = torch.tensor(resolution, device=positions.device) - 1
     scaled = positions.clamp(0, 1) * last
-    cell = torch.minimum(scaled.long(), last - 1)
+    cell = scaled.long().clamp(torch.zeros_like(last), last - 1)  # NaN as an integer is any number
     fraction = scaled - cell
     x, y, z = torch.stack([1 - fraction, fraction], dim=-1).unbind(-2)
     weights = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]

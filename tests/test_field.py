@@ -1,0 +1,125 @@
+"""The head's field before training, and that its parts tell the same."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from privhead_ns.model.field import MINIMUM_BETA, HeadField
+from privhead_ns.model.voxels import trilinear
+
+AABB = torch.tensor([[-1.0, -0.8, 0.2], [1.0, 1.2, 2.7]])
+VOXEL = 0.0507
+
+
+def field(aabb: Tensor = AABB, voxel_size: float = VOXEL) -> HeadField:
+    torch.manual_seed(0)
+    return HeadField(aabb, voxel_size, feature_channels=4, hidden_units=16, initial_beta=0.03)
+
+
+def dented(scale: float = 1.0) -> HeadField:
+    """A field whose finest sdf and features are no longer trivial."""
+    head = field(scale * AABB, scale * VOXEL)
+    generator = torch.Generator().manual_seed(1)
+    finest = head.sdf_grids.grids[-1]
+    finest.data = scale * 0.02 * torch.randn(finest.shape, generator=generator)
+    for table in head.features.tables:
+        table.data = torch.randn(table.shape, generator=generator)
+    return head
+
+
+def inside(number: int, aabb: Tensor = AABB) -> Tensor:
+    return aabb[0] + (aabb[1] - aabb[0]) * torch.rand(number, 3, generator=torch.Generator().manual_seed(2))
+
+
+def test_voxels_are_no_larger_than_wanted() -> None:
+    geometry = field().geometry()
+    assert (geometry.spacing <= VOXEL).all()
+    assert (geometry.spacing > 0.9 * VOXEL).all()
+    extent = geometry.spacing * (torch.tensor(geometry.sdf.shape) - 1)
+    torch.testing.assert_close(extent, AABB[1] - AABB[0])
+
+
+@pytest.mark.parametrize("voxel_size", [0.02, 0.04, 0.07, 0.1, 0.15, 0.25])
+def test_it_starts_as_an_ellipsoid_of_any_resolution(voxel_size: float) -> None:
+    sdf = field(voxel_size=voxel_size).sdf
+    center, half = AABB.mean(dim=0), (AABB[1] - AABB[0]) / 2
+    assert sdf(center[None]) < -0.2 * half.min()
+    directions = torch.nn.functional.normalize(torch.randn(200, 3, generator=torch.Generator().manual_seed(3)), dim=-1)
+    assert (sdf(center + 0.3 * half * directions) < 0).all()
+    assert (sdf(center + 0.9 * half * directions) > 0).all()
+
+
+def test_at_first_its_faces_are_outside_and_its_slope_is_about_one() -> None:
+    geometry = field().geometry()
+    for axis in range(3):
+        assert geometry.sdf.select(axis, 0).min() > 0
+        assert geometry.sdf.select(axis, -1).min() > 0
+    near = geometry.sdf.abs() < 0.3
+    assert 0.7 < geometry.gradient.norm(dim=0)[near].mean() < 1.1
+
+
+def test_the_table_is_the_sdf_and_its_gradient() -> None:
+    head = dented()
+    geometry = head.geometry()
+    axes = [torch.linspace(a, b, n) for a, b, n in zip(*AABB.tolist(), geometry.sdf.shape, strict=True)]
+    points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
+    torch.testing.assert_close(head.sdf(points), geometry.sdf, rtol=1e-4, atol=1e-5)
+    rows = trilinear(geometry.table, head.normalize(points)).movedim(-1, 0)
+    torch.testing.assert_close(rows, torch.stack([geometry.sdf, *geometry.gradient]), rtol=1e-4, atol=1e-3)
+    step = points[11, 10, 10] - points[9, 10, 10]
+    slope = (head.sdf(points[11, 10, 10][None]) - head.sdf(points[9, 10, 10][None])) / step[0]
+    torch.testing.assert_close(geometry.gradient[0, 10, 10, 10], slope[0], rtol=1e-3, atol=1e-4)
+
+
+def test_marching_cubes_gets_the_same_sdf() -> None:
+    head, positions = dented(), inside(50)
+    torch.testing.assert_close(head.forward_geonetwork(positions), head.sdf(positions)[:, None])
+
+
+def test_outside_the_box_the_nearest_face_answers() -> None:
+    head, positions = dented(), 10 * inside(50) - 5
+    torch.testing.assert_close(head.sdf(positions), head.sdf(positions.clamp(AABB[0], AABB[1])))
+
+
+@pytest.mark.parametrize("scale", [0.01, 100.0])
+def test_a_larger_box_is_the_same_head_in_other_units(scale: float) -> None:
+    head, large, positions = dented(), dented(scale), inside(50)
+    assert large.geometry().sdf.shape == head.geometry().sdf.shape
+    torch.testing.assert_close(large.beta, scale * head.beta)
+    torch.testing.assert_close(large.sdf(scale * positions), scale * head.sdf(positions), rtol=1e-4, atol=1e-5 * scale)
+    torch.testing.assert_close(large.geometry().gradient, head.geometry().gradient, rtol=1e-4, atol=1e-4)
+
+
+def test_beta_starts_as_a_fraction_of_the_longest_side_and_has_a_floor() -> None:
+    head = field()
+    assert float(head.beta.detach()) == pytest.approx(2.5 * (0.03 + MINIMUM_BETA))
+    head.log_beta.data.fill_(-100)
+    assert float(head.beta.detach()) == pytest.approx(2.5 * MINIMUM_BETA)
+
+
+def test_colour_is_black_where_not_visible() -> None:
+    head, positions = dented(), inside(40)
+    normals = torch.nn.functional.normalize(positions, dim=-1)
+    visible = torch.arange(40) % 3 == 0
+    colors = head.color(positions, normals, visible)
+    everywhere = head.color(positions, normals, torch.ones_like(visible))
+    assert (colors[~visible] == 0).all()
+    torch.testing.assert_close(colors[visible], everywhere[visible])
+    assert ((everywhere > 0) & (everywhere < 1)).all()
+    assert everywhere.std(dim=0).min() > 1e-3
+
+
+def test_nothing_visible_is_all_black() -> None:
+    colors = field().color(inside(6), torch.zeros(6, 3), torch.zeros(6, dtype=torch.bool))
+    assert (colors == torch.zeros(6, 3)).all()
+
+
+def test_colour_reaches_features_and_network() -> None:
+    head = field()
+    positions = inside(40)
+    head.color(positions, torch.rand_like(positions), torch.ones(40, dtype=torch.bool)).sum().backward()
+    for parameter in [*head.features.parameters(), head.color_network.layers[0].weight]:
+        assert isinstance(parameter.grad, Tensor)
+        assert parameter.grad.abs().max() > 0

@@ -1,0 +1,176 @@
+"""Rendering of a sphere and of planes whose depth and normals are known."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from nerfstudio.cameras.rays import RayBundle
+from torch import Tensor
+
+from privhead_ns.model.density import ALPHA
+from privhead_ns.model.field import HeadField
+from privhead_ns.model.renderer import NEGLIGIBLE, Rendered, SurfaceRenderer
+
+AABB = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
+RADIUS = 0.5
+NEAR, FAR = 2.0, 4.0
+
+
+def field(sdf: Tensor, initial_beta: float) -> HeadField:
+    """A field of a given sdf at the points of the finest grid."""
+    torch.manual_seed(0)
+    head = HeadField(AABB, 2 / 63.5, feature_channels=4, hidden_units=16, initial_beta=initial_beta)
+    for grid in head.sdf_grids.grids:
+        grid.data.zero_()
+    head.sdf_grids.grids[-1].data[0, 0] = sdf
+    return head
+
+
+def points() -> Tensor:
+    axis = torch.linspace(-1, 1, 65)
+    return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
+
+
+def sphere(initial_beta: float = 0.005) -> HeadField:
+    return field(points().norm(dim=-1) - RADIUS, initial_beta)
+
+
+def plane(normal: Tensor, offset: float, initial_beta: float = 0.003) -> HeadField:
+    return field(points() @ normal - offset, initial_beta)
+
+
+def rays(offsets: Tensor) -> RayBundle:
+    """Rays down the z axis, from z = 3, at offsets in x and y."""
+    number = len(offsets)
+    return RayBundle(
+        origins=torch.cat([offsets, torch.full((number, 1), 3.0)], dim=1),
+        directions=torch.tensor([[0.0, 0.0, -1.0]]).expand(number, 3),
+        pixel_area=torch.ones(number, 1),
+        nears=torch.full((number, 1), NEAR),
+        fars=torch.full((number, 1), FAR),
+    )
+
+
+def disc(number: int, radius: float) -> Tensor:
+    """Random points of a disc."""
+    generator = torch.Generator().manual_seed(1)
+    angle = 2 * math.pi * torch.rand(number, generator=generator)
+    return radius * torch.rand(number, 1, generator=generator).sqrt() * torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def render(rendering: str, head: HeadField, offsets: Tensor, coarse: int = 32, fine: int = 16) -> Rendered:
+    renderer = SurfaceRenderer(rendering, coarse, fine).eval()  # type: ignore[arg-type]
+    with torch.no_grad():
+        return renderer(rays(offsets), head, head.geometry())
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_a_sphere_is_seen_where_it_is(rendering: str) -> None:
+    offsets = disc(500, 0.8 * RADIUS)
+    seen = render(rendering, sphere(), offsets)
+    height = (RADIUS**2 - offsets.square().sum(dim=1)).sqrt()
+    torch.testing.assert_close(seen.depth[:, 0], 3 - height, rtol=0, atol=0.015)
+    assert abs(float((seen.depth[:, 0] - 3 + height).mean())) < 0.005
+    assert (seen.accumulation > 0.95).all()
+    normals = torch.cat([offsets, height[:, None]], dim=1) / RADIUS
+    assert (seen.normals * normals).sum(dim=1).min() > math.cos(math.radians(3))
+    torch.testing.assert_close(seen.normals.norm(dim=1), torch.ones(500))
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_a_slanted_plane_is_seen_where_it_is(rendering: str) -> None:
+    normal, offset = F.normalize(torch.tensor([0.3, -0.4, 1.0]), dim=0), 0.1
+    offsets = disc(300, 0.8)
+    seen = render(rendering, plane(normal, offset), offsets)
+    height = (offset - offsets @ normal[:2]) / normal[2]
+    torch.testing.assert_close(seen.depth[:, 0], 3 - height, rtol=0, atol=0.015)
+    torch.testing.assert_close(seen.normals, normal.expand(300, 3), rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_rays_that_miss_see_nothing(rendering: str) -> None:
+    hit, miss = torch.zeros(1, 2), torch.tensor([[0.8, 0.0], [0.7, 0.7], [0.0, -0.9]])
+    seen = render(rendering, sphere(), torch.cat([hit, miss]))
+    assert seen.accumulation[0] > 0.95
+    assert (seen.accumulation[1:] < 1e-3).all()
+    assert (seen.rgb[1:] < 1e-3).all()
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_all_rays_may_miss(rendering: str) -> None:
+    seen = render(rendering, sphere(), torch.tensor([[0.8, 0.0], [0.7, 0.7]]))
+    assert (seen.accumulation < 1e-3).all()
+    assert (seen.rgb == 0).all()
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_few_samples_see_what_many_see(rendering: str) -> None:
+    head, offsets = sphere(), disc(200, 0.8 * RADIUS)
+    for table in head.features.tables:
+        table.data = torch.randn(table.shape, generator=torch.Generator().manual_seed(4))
+    few, many = (render(rendering, head, offsets, n, m) for n, m in ((32, 16), (256, 256)))
+    torch.testing.assert_close(few.depth, many.depth, rtol=0, atol=0.02)
+    assert (few.depth - many.depth).abs().mean() < 0.004
+    assert (few.rgb - many.rgb).abs().mean() < 0.02
+
+
+@pytest.mark.parametrize("initial_beta", [1e-4, 0.003, 0.03, 0.3])
+@pytest.mark.parametrize("rendering", ALPHA)
+@pytest.mark.parametrize("training", [True, False])
+def test_outputs_stay_in_range(rendering: str, initial_beta: float, training: bool) -> None:
+    torch.manual_seed(0)
+    head = sphere(initial_beta)
+    renderer = SurfaceRenderer(rendering, 16, 16).train(training)  # type: ignore[arg-type]
+    seen = renderer(rays(disc(200, 1.0)), head, head.geometry())
+    assert (seen.accumulation >= 0).all() and (seen.accumulation <= 1 + 1e-4).all()
+    assert (seen.rgb >= 0).all() and (seen.rgb <= 1 + 1e-4).all()
+    met = seen.depth[seen.accumulation > NEGLIGIBLE]
+    assert len(met) > 0 and (met >= NEAR - 1e-3).all() and (met <= FAR + 1e-3).all()
+    assert all(torch.isfinite(value).all() for value in seen)
+
+
+@pytest.mark.parametrize("initial_beta", [0.003, 0.01, 0.03])
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_a_ray_through_the_middle_is_fully_stopped(rendering: str, initial_beta: float) -> None:
+    seen = render(rendering, sphere(initial_beta), torch.zeros(1, 2))
+    exact = render(rendering, sphere(initial_beta), torch.zeros(1, 2), 512, 512)
+    torch.testing.assert_close(seen.accumulation, exact.accumulation, rtol=0, atol=0.025)
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_a_colour_is_what_the_field_says_on_the_surface(rendering: str) -> None:
+    head = plane(torch.tensor([0.0, 0.0, 1.0]), 0.0)
+    offsets = disc(50, 0.5)
+    seen = render(rendering, head, offsets)
+    surface = torch.cat([offsets, torch.zeros(50, 1)], dim=1)
+    normals = torch.tensor([[0.0, 0.0, 1.0]]).expand(50, 3)
+    expected = head.color(surface, normals, torch.ones(50, dtype=torch.bool)).detach()
+    torch.testing.assert_close(seen.rgb / seen.accumulation, expected, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_gradients_flow_to_shape_colour_and_beta(rendering: str) -> None:
+    torch.manual_seed(0)
+    head = sphere(0.01)
+    renderer = SurfaceRenderer(rendering, 32, 16)  # type: ignore[arg-type]
+    seen = renderer(rays(disc(100, RADIUS)), head, head.geometry())
+    ((seen.rgb - 0.2).abs().mean() + seen.accumulation.mean() + seen.depth.mean()).backward()
+    parts = [*head.sdf_grids.parameters(), *head.features.parameters(), *head.color_network.parameters()]
+    for parameter in parts:
+        assert parameter.grad is not None
+        assert torch.isfinite(parameter.grad).all()
+    for parameter in [*head.sdf_grids.parameters(), *head.features.parameters(), head.log_beta]:
+        assert parameter.grad is not None and parameter.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_depth_grows_as_the_head_shrinks(rendering: str) -> None:
+    head = sphere(0.01)
+    renderer = SurfaceRenderer(rendering, 32, 16).eval()  # type: ignore[arg-type]
+    renderer(rays(disc(100, 0.3)), head, head.geometry()).depth.sum().backward()
+    grid = head.sdf_grids.grids[0]
+    assert grid.grad is not None
+    assert grid.grad.sum() > 0  # a larger sdf is a smaller head, seen farther away
