@@ -40,6 +40,15 @@ class PrivheadDataManager(VanillaDataManager[PrivheadDataset]):
     phase: int = 1
     """Phase of the next training step; the pipeline sets it before each."""
 
+    def _get_pixel_sampler(self, dataset: PrivheadDataset, num_rays_per_batch: int) -> PhasePixelSampler:
+        """Returns a sampler whose patches leave room for the capture's σ."""
+        margin = dataset.metadata["operator"].setup().margin
+        return self.config.pixel_sampler.setup(num_rays_per_batch=num_rays_per_batch, margin=margin)
+
+    def get_train_rays_per_batch(self) -> int:
+        """Returns the number of rays of the current step."""
+        return cast(PhasePixelSampler, self.train_pixel_sampler).num_rays
+
     def next_train(self, step: int) -> tuple[RayBundle, dict]:
         """Returns the rays and pixels of a training step."""
         sampler = cast(PhasePixelSampler, self.train_pixel_sampler)

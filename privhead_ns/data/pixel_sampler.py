@@ -28,7 +28,7 @@ class PhasePixelSamplerConfig(PixelSamplerConfig):
     patches: int = 4
     """Patches of protected views per step of phase 2."""
     patch_size: int = 14
-    """Edge of a patch in pixels; σ sees the patch less the operator's margin."""
+    """Edge of a patch in pixels; σ is compared one pixel within it, and a σ that blurs gets so much larger patches."""
     background_share: float = 0.15
     """Share of the neutral pixels drawn from all over the image; the others lie on the head or near its outline."""
     outline_width: int = 4
@@ -39,13 +39,19 @@ class PhasePixelSampler(PixelSampler):
     """Draws pixels from Nerfstudio's cached images.
 
     `phase` is 1 or 2 in training and None otherwise: then pixels come from all views alike, as exporters expect.
+
+    Args:
+        config: numbers and sizes.
+        margin: pixels that σ loses on each side of a patch.
+        kwargs: what Nerfstudio gives its samplers.
     """
 
     config: PhasePixelSamplerConfig
     phase: int | None = None
 
-    def __init__(self, config: PhasePixelSamplerConfig, **kwargs: Any) -> None:
+    def __init__(self, config: PhasePixelSamplerConfig, margin: int = 1, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
+        self.margin = margin
         self.pools: dict[str, Tensor] = {}
 
     def sample(self, image_batch: dict[str, Tensor]) -> dict[str, Any]:
@@ -78,6 +84,15 @@ class PhasePixelSampler(PixelSampler):
             "protected head": (near & protected[:, None, None]).nonzero(),
         }
 
+    @property
+    def num_rays(self) -> int:
+        """Rays of a step, as Nerfstudio reports them per second."""
+        if self.phase is None:
+            return self.num_rays_per_batch
+        if self.phase == 1:
+            return self.config.neutral_rays
+        return self.config.neutral_rays_in_phase2 + self.config.patches * self.config.patch_size**2
+
     def neutral(self, number: int) -> Pixels:
         """Draws pixels of neutral views."""
         anywhere = round(number * self.config.background_share)
@@ -85,7 +100,7 @@ class PhasePixelSampler(PixelSampler):
 
     def patches(self, shape: torch.Size) -> Int[Tensor, "patches edge edge 3"]:
         """Draws square patches of protected views that lie inside the image, about pixels on or near the head."""
-        edge = min(self.config.patch_size, *shape[1:3])
+        edge = min(self.config.patch_size + 2 * (self.margin - 1), *shape[1:3])
         image, y, x = draw(self.pools["protected head"], self.config.patches).unbind(-1)
         offsets = torch.arange(edge, device=y.device)
         rows = (y - edge // 2).clamp(0, shape[1] - edge)[:, None, None] + offsets[:, None]

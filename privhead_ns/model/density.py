@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -49,8 +50,8 @@ def neus_alpha(
 ) -> Float[Tensor, "*batch"]:
     """NeuS's discrete opacity max((Φ(s₀) - Φ(s₁)) / Φ(s₀), 0), Φ the sigmoid of scale β (Wang et al. 2021, Eq. 13)."""
     del deltas
-    start, end = torch.sigmoid(sdf_start / beta), torch.sigmoid(sdf_end / beta)
-    return ((start - end) / (start + 1e-6)).clamp(0, 1)
+    ratio = F.logsigmoid(sdf_end / beta) - F.logsigmoid(sdf_start / beta)
+    return -torch.expm1(ratio.clamp(max=0))
 
 
 ALPHA = {"volsdf": volsdf_alpha, "neus": neus_alpha}

@@ -36,5 +36,5 @@ def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]
 
 
 def mask_loss(accumulation: Float[Tensor, "*batch 1"], mask: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 1"]:
-    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021, Eq. 15)."""
+    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021)."""
     return F.binary_cross_entropy(accumulation.clamp(1e-4, 1 - 1e-4), mask, reduction="none")

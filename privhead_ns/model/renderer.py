@@ -56,38 +56,40 @@ class SurfaceRenderer(nn.Module):
         """Renders rays that carry their nears and fars."""
         with torch.no_grad():
             coarse = self.coarse(ray_bundle)
-            sdf = trilinear(geometry.table[..., :1], field.normalize(edges(coarse)))[..., 0]
-            weights = self.weights(sdf, coarse, field.beta)
-            samples = self.fine(ray_bundle, coarse, weights[..., None])
-        ends = edges(samples)
-        sdf, *gradient = trilinear(geometry.table, field.normalize(ends)).unbind(-1)
-        weights = self.weights(sdf, samples, field.beta)
+            distances = edges(coarse)
+            sdf = trilinear(geometry.table[..., :1], field.normalize(along(ray_bundle, distances)))[..., 0]
+            weights = self.weights(sdf, distances, field.beta)
+            distances = edges(self.fine(ray_bundle, coarse, weights[..., None]))
+        positions = along(ray_bundle, distances)
+        sdf, *gradient = trilinear(geometry.table, field.normalize(positions)).unbind(-1)
+        weights = self.weights(sdf, distances, field.beta)
         normals = F.normalize(middles(torch.stack(gradient, dim=-1)), dim=-1)
-        colors = field.color(middles(ends), normals, weights.detach() > NEGLIGIBLE)
+        colors = field.color(middles(positions), normals, weights.detach() > NEGLIGIBLE)
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
-        middle = (samples.frustums.starts + samples.frustums.ends) / 2
         return Rendered(
             rgb=(weights * colors).sum(dim=1),
-            accumulation=accumulation,
-            depth=(weights * middle).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
+            accumulation=accumulation.clamp(max=1),
+            depth=(weights * middles(distances[..., None])).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
         )
 
     def weights(
-        self, sdf: Float[Tensor, "rays edges"], samples: RaySamples, beta: Float[Tensor, ""]
+        self, sdf: Float[Tensor, "rays edges"], distances: Float[Tensor, "rays edges"], beta: Float[Tensor, ""]
     ) -> Float[Tensor, "rays samples"]:
         """Returns ω = T α of each segment (Eq. 1), from the signed distances at the segments' ends."""
-        assert samples.deltas is not None
-        alphas = self.alpha(sdf[:, :-1], sdf[:, 1:], samples.deltas[..., 0], beta)
+        alphas = self.alpha(sdf[:, :-1], sdf[:, 1:], distances.diff(dim=1), beta)
         return RaySamples.get_weights_and_transmittance_from_alphas(alphas[..., None], weights_only=True)[..., 0]
 
 
-def edges(samples: RaySamples) -> Float[Tensor, "rays edges 3"]:
-    """Returns the points between which the segments of each ray lie; one more than there are segments."""
-    distances = torch.cat([samples.frustums.starts, samples.frustums.ends[:, -1:]], dim=1)
-    origins, directions = samples.frustums.origins[:, :1], samples.frustums.directions[:, :1]
-    return origins + directions * distances
+def edges(samples: RaySamples) -> Float[Tensor, "rays edges"]:
+    """Returns the distances between which the segments of each ray lie; one more than there are segments."""
+    return torch.cat([samples.frustums.starts, samples.frustums.ends[:, -1:]], dim=1)[..., 0]
+
+
+def along(ray_bundle: RayBundle, distances: Float[Tensor, "rays edges"]) -> Float[Tensor, "rays edges 3"]:
+    """Returns the points at the given distances along the rays."""
+    return ray_bundle.origins[:, None] + ray_bundle.directions[:, None] * distances[..., None]
 
 
 def middles(values: Float[Tensor, "rays edges channels"]) -> Float[Tensor, "rays samples channels"]:
