@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-
 TINY = 1e-12
 """Lower bound of a row's sum; a row of zeros has no scale."""
 

@@ -1,0 +1,272 @@
+"""The method inside Nerfstudio: a real run through `ns-train` on CPU, and every command on what it leaves."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from leaks import leaking, needles
+from nerfstudio.exporter.marching_cubes import generate_mesh_with_multires_marching_cubes
+from nerfstudio.scripts.exporter import ExportCameraPoses, ExportPointCloud, ExportPoissonMesh, ExportTSDFMesh
+from nerfstudio.scripts.render import DatasetRender
+from nerfstudio.utils.eval_utils import eval_setup
+from PIL import Image
+from raw_folder import write_raw_capture
+
+from privhead_ns.capture.protect import protect
+from privhead_ns.demo.capture import write_demo_capture
+from privhead_ns.mesh.evaluate import evaluate
+from privhead_ns.mesh.export import export_mesh
+from privhead_ns.operators import OperatorConfig
+from privhead_ns.pipeline import PrivheadPipeline
+
+PHASE1, PHASE2, FIRST_RUN = 80, 320, 50
+"""Steps of the phases, and of the first run, which stops within phase 1."""
+FLAGS = [
+    *("--pipeline.phases.phase1-steps", str(PHASE1), "--pipeline.phases.phase2-steps", str(PHASE2)),
+    *("--timestamp", "run", "--experiment-name", "x", "--steps-per-save", "1000000", "--steps-per-eval-image", "40"),
+]
+
+
+def command(name: str, *arguments: object) -> list[str]:
+    return [str(Path(sysconfig.get_path("scripts")) / name), *map(str, arguments)]
+
+
+def run(name: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(name, *arguments), capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raw capture of the demo's head, 32 pixels wide, and its protected one."""
+    folder = tmp_path_factory.mktemp("nerfstudio")
+    write_demo_capture(folder / "raw", 32)
+    protect(folder / "raw", folder / "protected", OperatorConfig())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def config(folder: Path) -> Path:
+    """config.yml of a run that was stopped within phase 1, and resumed into phase 2 by a second command."""
+    common = ["privhead", "--data", folder / "protected", "--output-dir", folder / "outputs", *FLAGS]
+    first = run("ns-train", *common, "--vis", "tensorboard", "--max-num-iterations", FIRST_RUN)
+    assert first.returncode == 0, first.stdout + first.stderr
+    checkpoints = folder / "outputs" / "x" / "privhead" / "run" / "nerfstudio_models"
+    assert [path.name for path in checkpoints.iterdir()] == [f"step-{FIRST_RUN - 1:09d}.ckpt"]
+    second = run("ns-train", *common, "--vis", "viewer+tensorboard", "--load-dir", checkpoints)
+    assert second.returncode == 0, second.stdout + second.stderr
+    (folder / "train.log").write_text(first.stdout + first.stderr + second.stdout + second.stderr)
+    return checkpoints.parent / "config.yml"
+
+
+@pytest.fixture(scope="module")
+def pipeline(config: Path) -> PrivheadPipeline:
+    """The trained pipeline, loaded as Nerfstudio's own commands load it."""
+    pipeline = eval_setup(config, test_mode="test")[1]
+    assert isinstance(pipeline, PrivheadPipeline)
+    return pipeline
+
+
+@pytest.fixture(scope="module")
+def sensitive(folder: Path) -> set[bytes]:
+    """What must be found nowhere."""
+    frames = json.loads((folder / "raw" / "transforms.json").read_text())["frames"]
+    secrets: set[bytes] = set()
+    for frame in frames:
+        if frame["sensitive"]:
+            image, mask = (np.asarray(Image.open(folder / "raw" / frame[key])) for key in ("file_path", "mask_path"))
+            secrets |= needles(image, mask)
+    assert len(secrets) > 500
+    return secrets
+
+
+def test_a_resumed_run_goes_through_both_phases_to_the_end(config: Path, folder: Path) -> None:
+    assert [path.name for path in (config.parent / "nerfstudio_models").iterdir()] == [
+        f"step-{PHASE1 + PHASE2 - 1:09d}.ckpt"
+    ]
+    events = b"".join(path.read_bytes() for path in config.parent.glob("events*"))
+    assert b"gradient" in events and b"lipschitz" in events
+    again = run("ns-train", "privhead", "--data", folder / "protected", *FLAGS, "--output-dir", folder / "outputs",
+                "--load-dir", config.parent / "nerfstudio_models")  # fmt: skip
+    assert again.returncode == 1
+    assert "trained to the end" in again.stdout + again.stderr
+
+
+def test_the_mesh_is_the_head(config: Path, folder: Path) -> None:
+    mesh = export_mesh(config, folder / "head.ply", 96, millimetres=False)
+    assert mesh.is_watertight
+    figures = evaluate(mesh, folder / "raw")
+    assert figures.head.chamfer < 5, "mm; a pixel covers 10 mm, and the ellipsoid of the start is 20 mm off"
+    in_mm = export_mesh(config, folder / "head.stl", 96, millimetres=True)
+    scale = json.loads((folder / "protected" / "transforms.json").read_text())["mm_per_unit"]
+    np.testing.assert_allclose(in_mm.bounds, mesh.bounds * scale, rtol=1e-5)
+
+
+def test_no_colour_of_a_sensitive_view_is_left_anywhere(config: Path, folder: Path, sensitive: set[bytes]) -> None:
+    outputs = folder / "outputs"
+    kinds = {path.suffix for path in outputs.rglob("*") if path.is_file()}
+    assert {".ckpt", ".yml", ".json"} <= kinds and any(config.parent.glob("events*"))
+    assert leaking(folder / "protected", sensitive) == []
+    assert leaking(outputs, sensitive) == []
+    assert str(folder / "raw") not in (folder / "train.log").read_text()
+
+
+def test_a_leak_would_be_found(folder: Path, sensitive: set[bytes], tmp_path: Path) -> None:
+    frames = json.loads((folder / "raw" / "transforms.json").read_text())["frames"]
+    photo = next(frame["file_path"] for frame in frames if frame["sensitive"])
+    image = Image.open(folder / "raw" / photo)
+    image.save(tmp_path / "a.png")
+    (tmp_path / "events").write_bytes(b"header" + (tmp_path / "a.png").read_bytes() + b"trailer")
+    torch.save({"cache": torch.from_numpy(np.asarray(image) / np.float32(255))}, tmp_path / "b.ckpt")
+    torch.save({"cache": torch.from_numpy(np.array(image)).bfloat16()}, tmp_path / "harmless.ckpt")
+    assert [path.name for path in leaking(tmp_path, sensitive)] == ["a.png", "b.ckpt", "events"]
+
+
+def test_protected_views_are_shown_as_grey_magnitudes(pipeline: PrivheadPipeline) -> None:
+    dataset = pipeline.datamanager.train_dataset
+    assert dataset is not None
+    for index, protected in enumerate(dataset.protected):
+        shown = dataset.get_numpy_image(index)  # what thumbnails, evaluation and renders of the dataset read
+        grey = bool((shown == shown[..., :1]).all())
+        assert grey is protected
+
+
+def test_outputs_are_what_the_viewer_and_exporters_want(pipeline: PrivheadPipeline) -> None:
+    camera, _ = pipeline.datamanager.next_eval_image(0)
+    outputs = pipeline.model.get_outputs_for_camera(camera)
+    assert next(iter(outputs)) == "normals"
+    assert set(outputs) == {"normals", "rgb", "depth", "accumulation", "magnitude"}
+    for name, value in outputs.items():
+        assert value.shape[:2] == (32, 32) and torch.isfinite(value).all(), name
+        assert value.min() >= 0 and (name == "depth" or value.max() <= 1), name
+
+
+def test_phase_follows_the_step_of_the_checkpoint(pipeline: PrivheadPipeline) -> None:
+    assert pipeline.progress.value.startswith("phase 2")
+    assert pipeline.datamanager.phase == 2
+    pipeline.set_step(PHASE1 - 1)
+    assert pipeline.datamanager.phase == 1 and pipeline.model.loss_weights.gradient == 0
+    pipeline.set_step(PHASE1)
+    assert pipeline.datamanager.phase == 2 and pipeline.model.loss_weights.gradient > 0
+
+
+def test_metrics_compare_like_with_like(pipeline: PrivheadPipeline, tmp_path: Path) -> None:
+    metrics = pipeline.get_average_eval_image_metrics(output_path=tmp_path)
+    assert {"neutral_psnr", "neutral_ssim", "neutral_magnitude_l1", "protected_magnitude_l1"} <= set(metrics)
+    assert not {"protected_psnr", "protected_ssim"} & set(metrics)
+    assert metrics["neutral_psnr"] > 18
+    for path in tmp_path.glob("protected_*"):
+        pixels = np.asarray(Image.open(path))
+        assert "normals" in path.name or (pixels[..., :1] == pixels[..., :3]).all(), path.name
+
+
+def test_tsdf(config: Path, tmp_path: Path) -> None:
+    ExportTSDFMesh(config, tmp_path, resolution=[64] * 3, num_pixels_per_side=64, target_num_faces=500).main()
+    head_sized(tmp_path / "tsdf_mesh.ply", 0.3)
+    assert (tmp_path / "mesh.obj").stat().st_size > 0
+
+
+@pytest.mark.parametrize("normals", ["model_output", "open3d"])
+def test_poisson(config: Path, tmp_path: Path, normals: str) -> None:
+    export = ExportPoissonMesh(config, tmp_path, num_points=5000, num_pixels_per_side=64, target_num_faces=500)
+    export.normal_method = normals  # type: ignore[assignment]
+    export.main()
+    head_sized(tmp_path / "poisson_mesh.ply", 0.3)
+
+
+def test_point_cloud_and_cameras(config: Path, tmp_path: Path) -> None:
+    ExportPointCloud(config, tmp_path, num_points=5000, normal_method="model_output").main()
+    head_sized(tmp_path / "point_cloud.ply", 0.3)
+    ExportCameraPoses(config, tmp_path).main()
+    assert len(json.loads((tmp_path / "transforms_train.json").read_text())) == 30
+
+
+def head_sized(path: Path, tolerance: float) -> None:
+    """Checks that a file holds geometry where the demo's head is, and about as large."""
+    geometry = trimesh.load(path)
+    low, high = np.percentile(geometry.vertices, [2, 98], axis=0)  # type: ignore[union-attr]
+    assert np.abs(low + high).max() / 2 < tolerance
+    assert 0.8 < (high - low).max() < 2.2
+
+
+def test_rendering_the_dataset_writes_magnitudes_for_protected_views(
+    config: Path, tmp_path: Path, sensitive: set[bytes]
+) -> None:
+    DatasetRender(config, tmp_path, split="train", rendered_output_names=["gt-rgb"], image_format="png").main()
+    pictures = list(tmp_path.rglob("*.png"))
+    assert len(pictures) == 30
+    assert leaking(tmp_path, sensitive) == []
+
+
+def test_marching_cubes_contract(pipeline: PrivheadPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert pipeline.model.config.sdf_field
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda self, *_, **__: self)
+    mesh = generate_mesh_with_multires_marching_cubes(
+        lambda points: pipeline.model.field.forward_geonetwork(points)[:, 0].contiguous(),
+        resolution=512,
+        bounding_box_min=(-1.0, -1.0, -1.0),
+        bounding_box_max=(1.0, 1.0, 1.0),
+    )
+    assert len(mesh.vertices) > 1000
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_resume_from(folder: Path, tmp_path: Path) -> None:
+    arguments = ["privhead", "--data", folder / "protected", "--output-dir", tmp_path, "--vis", "tensorboard", *FLAGS]
+    arguments += ["--logging.local-writer.max-log-size", 0, "--pipeline.phases.phase2-steps", 100_000]
+    process = subprocess.Popen(
+        command("ns-train", *arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith(f"{PHASE1} ("):
+            break
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "to resume, run the same command with --load-dir" in " ".join(output.split())
+    assert "Traceback" not in output
+    [checkpoint] = tmp_path.rglob("*.ckpt")
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["step"] >= PHASE1
+
+
+def test_training_that_turns_to_nan_keeps_the_last_good_checkpoint(folder: Path, tmp_path: Path) -> None:
+    arguments = ["privhead", "--data", folder / "protected", "--output-dir", tmp_path, "--vis", "tensorboard", *FLAGS]
+    arguments += ["--steps-per-save", 10, "--optimizers.sdf.optimizer.lr", 1e38]
+    result = run("ns-train", *arguments)
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode == 1
+    assert "Traceback" not in output
+    assert "training stopped" in output
+    for checkpoint in tmp_path.rglob("*.ckpt"):
+        state = torch.load(checkpoint, weights_only=True)
+        assert all(torch.isfinite(value).all() for value in state["pipeline"].values())
+
+
+@pytest.mark.parametrize("kind", ["raw", "missing"])
+def test_what_is_no_protected_capture_is_refused_before_anything_is_made(tmp_path: Path, kind: str) -> None:
+    data = write_raw_capture(tmp_path / "raw") if kind == "raw" else tmp_path / "missing"
+    start = time.monotonic()
+    result = run("ns-train", "privhead", "--data", data, "--output-dir", tmp_path / "outputs")
+    assert time.monotonic() - start < 120
+    output = " ".join((result.stdout + result.stderr).split())
+    assert result.returncode == 1
+    assert ("privhead protect" if kind == "raw" else "There is no") in output
+    assert "Traceback" not in output
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_capture_without_masks_trains_against_a_background(tmp_path: Path) -> None:
+    protect(write_raw_capture(tmp_path / "raw", masks=False), tmp_path / "protected", OperatorConfig(blur=1.0))
+    arguments = ["--data", tmp_path / "protected", "--output-dir", tmp_path, "--vis", "tensorboard", *FLAGS]
+    arguments += ["--pipeline.phases.phase1-steps", 3, "--pipeline.phases.phase2-steps", 3]
+    result = run("ns-train", "privhead", *arguments, "--pipeline.model.rendering", "neus")
+    assert result.returncode == 0, result.stdout + result.stderr
