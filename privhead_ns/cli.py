@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -138,4 +139,5 @@ def demo(output_dir: Path = Path("privhead-demo"), size: int = 64) -> None:
 
 def entrypoint() -> None:
     """Runs the command line."""
+    warnings.filterwarnings("ignore", category=FutureWarning)  # of Nerfstudio's imports, and no news to a user
     app.cli(prog="privhead", description="Head meshes from photographs whose faces never leave their owner.")

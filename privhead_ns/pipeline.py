@@ -15,6 +15,7 @@ from nerfstudio.viewer.viewer_elements import ViewerText
 
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
+from privhead_ns.opening_view import OpeningView
 from privhead_ns.phases import PhaseSchedule
 
 
@@ -40,6 +41,11 @@ class PrivheadPipeline(VanillaPipeline):
 
     def __init__(self, config: PrivheadPipelineConfig, *args, **kwargs) -> None:
         super().__init__(config, *args, **kwargs)
+        dataset = self.datamanager.train_dataset
+        assert dataset is not None
+        protected = [index for index, hidden in enumerate(dataset.protected) if hidden]
+        pose = dataset.cameras.camera_to_worlds[protected[len(protected) // 2]]
+        self.opening_view = OpeningView(pose, dataset.scene_box.aabb.mean(dim=0))
         self.progress = ViewerText("Training", "not started", disabled=True)
         self.set_step(0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -58,8 +59,12 @@ class PrivheadTrainerConfig(TrainerConfig):
 class PrivheadTrainer(Trainer):
     """Trains; keeps no checkpoint with NaN in it, and leaves one behind when interrupted."""
 
+    interrupted: bool = False
+    """Whether Ctrl-C was pressed in training."""
+
     def train(self) -> None:
         """Trains to the end, or until Ctrl-C; then a checkpoint to resume from is saved all the same."""
+        before = signal.signal(signal.SIGINT, self._interrupt)
         torch.set_flush_denormal(True)  # Adam's moments of voxels no ray meets decay into slow denormals on CPU
         try:
             super().train()
@@ -70,6 +75,14 @@ class PrivheadTrainer(Trainer):
             raise UserError(
                 f"Stopped at step {self.step}; to resume, run the same command with --load-dir {self.checkpoint_dir}."
             ) from None
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _interrupt(self, *_: object) -> None:
+        """Ends training after the step at hand, which is then whole; a second Ctrl-C, or one at rest, ends at once."""
+        if self.interrupted or self.training_state != "training":
+            raise KeyboardInterrupt
+        self.interrupted = True
 
     def _load_checkpoint(self) -> None:
         """Loads the checkpoint to resume from, if any, and leaves the steps up to the end of phase 2 to run.
@@ -92,10 +105,13 @@ class PrivheadTrainer(Trainer):
 
         Raises:
             UserError: if the loss is no longer finite; the last checkpoint is left as it is.
+            KeyboardInterrupt: if Ctrl-C was pressed meanwhile.
         """
         loss, *others = super().train_iteration(step)
         if not torch.isfinite(loss):
             raise UserError(f"The loss became {float(loss)} at step {step}: {self._what_remains()}")
+        if self.interrupted:
+            raise KeyboardInterrupt
         return loss, *others
 
     def save_checkpoint(self, step: int) -> None:

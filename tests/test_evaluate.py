@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +241,11 @@ def test_heat_map(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert near_error_colour.sum() > 10_000  # 2 mm of 5 mm on four views
     with pytest.raises(UserError, match="must end in"):
         save_heat_map(capture / "error.jpg", sphere(), capture)
+
+
+def test_json_is_all_that_goes_to_standard_output(capture: Path, tmp_path: Path) -> None:
+    command = [str(Path(sysconfig.get_path("scripts")) / "privhead"), "evaluate", "--data", str(capture), "--json"]
+    done = subprocess.run(
+        [*command, "--mesh", str(capture / "gt_mesh.ply")], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["head"]["chamfer"] < 0.5

@@ -22,6 +22,7 @@ from PIL import Image
 from raw_folder import write_raw_capture
 
 from privhead_ns.capture.protect import protect
+from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.mesh.evaluate import evaluate
 from privhead_ns.mesh.export import export_mesh
@@ -106,7 +107,8 @@ def test_the_mesh_is_the_head(config: Path, folder: Path) -> None:
     figures = evaluate(mesh, folder / "raw")
     assert figures.head.chamfer < 5, "mm; a pixel covers 10 mm, and the ellipsoid of the start is 20 mm off"
     in_mm = export_mesh(config, folder / "head.stl", 96, millimetres=True)
-    scale = json.loads((folder / "protected" / "transforms.json").read_text())["mm_per_unit"]
+    scale = load_protected_capture(folder / "protected").mm_per_unit
+    assert scale is not None
     np.testing.assert_allclose(in_mm.bounds, mesh.bounds * scale, rtol=1e-5)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import open3d as o3d
 import trimesh
 from jaxtyping import Bool, Float, Int
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scipy.spatial import KDTree
@@ -223,7 +224,9 @@ def _visible_samples(
 ) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
     """Returns points and normals of a mesh where the cameras see it."""
     scene = ray_scene(mesh)
-    hits = [cast_rays(scene, camera, RAYS, RAYS) for camera in track(cameras, description=description)]
+    hits = [
+        cast_rays(scene, camera, RAYS, RAYS) for camera in track(cameras, description, console=Console(stderr=True))
+    ]
     return np.concatenate([hit.points for hit in hits]), np.concatenate([hit.normals for hit in hits])
 
 

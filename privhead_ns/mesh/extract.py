@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import trimesh
 from jaxtyping import Float
+from rich.console import Console
 from rich.progress import track
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
@@ -99,7 +100,7 @@ def _sample(
     reach = 3**0.5 / 2 * (block + 1)
     grid = np.empty(tuple(shape), dtype=np.float32)
     blocks = list(zip(starts, stops, at_centre, strict=True))
-    for start, stop, centre in track(blocks, description="Extracting the surface"):
+    for start, stop, centre in track(blocks, "Extracting the surface", console=Console(stderr=True)):
         window = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
         if abs(centre) > MAXIMUM_SLOPE * reach:
             grid[window] = np.copysign(BAND, centre)
