@@ -6,7 +6,10 @@ import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
+from privhead_ns.benchmark.oracle import OracleDataManagerConfig
+from privhead_ns.data.pixel_sampler import PhasePixelSamplerConfig
 from privhead_ns.optimizer import FusedAdamConfig
+from privhead_ns.phases import PhaseSchedule
 from privhead_ns.pipeline import PrivheadPipelineConfig
 from privhead_ns.trainer import PrivheadTrainerConfig
 
@@ -37,4 +40,22 @@ def trainer(method_name: str, pipeline: PrivheadPipelineConfig) -> PrivheadTrain
 privhead = MethodSpecification(
     config=trainer("privhead", PrivheadPipelineConfig()),
     description="Private head: colour of the rear, gradient magnitudes of the face.",
+)
+
+
+def oracle() -> PrivheadPipelineConfig:
+    """Returns the pipeline that sees colour everywhere: as many steps, as many rays in each, and no patches."""
+    ours = PhasePixelSamplerConfig()
+    rays = ours.neutral_rays_in_phase2 + ours.patches * ours.patch_size**2
+    return PrivheadPipelineConfig(
+        datamanager=OracleDataManagerConfig(
+            pixel_sampler=PhasePixelSamplerConfig(neutral_rays_in_phase2=rays, patches=0)
+        ),
+        phases=PhaseSchedule(lipschitz=0.0, gradient=0.0),
+    )
+
+
+privhead_rgb = MethodSpecification(
+    config=trainer("privhead-rgb", oracle()),
+    description="For benchmarks only: the same model on the colours of all photographs, the face's too.",
 )

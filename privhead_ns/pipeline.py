@@ -43,8 +43,8 @@ class PrivheadPipeline(VanillaPipeline):
         super().__init__(config, *args, **kwargs)
         dataset = self.datamanager.train_dataset
         assert dataset is not None
-        protected = [index for index, hidden in enumerate(dataset.protected) if hidden]
-        pose = dataset.cameras.camera_to_worlds[protected[len(protected) // 2]]
+        views = [index for index, hidden in enumerate(dataset.protected) if hidden] or list(range(len(dataset)))
+        pose = dataset.cameras.camera_to_worlds[views[len(views) // 2]]
         self.opening_view = OpeningView(pose, dataset.scene_box.aabb.mean(dim=0))
         self.progress = ViewerText("Training", "not started", disabled=True)
         self.set_step(0)
@@ -87,6 +87,8 @@ class PrivheadPipeline(VanillaPipeline):
         metrics: dict[str, float] = {}
         for kind, wanted in (("neutral", False), ("protected", True)):
             indices = [i for i, protected in enumerate(dataset.protected) if protected is wanted]
+            if not indices:
+                continue
             views = FixedIndicesEvalDataloader(
                 dataset, cast(tuple[int], tuple(indices)), device=self.device, num_workers=0
             )

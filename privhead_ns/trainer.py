@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 
-from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
 from privhead_ns.pipeline import PrivheadPipelineConfig
@@ -50,7 +49,7 @@ class PrivheadTrainerConfig(TrainerConfig):
             raise UserError(
                 "ns-train needs --data with a protected capture, the folder that `privhead protect` writes."
             )
-        load_protected_capture(Path(data))
+        datamanager.dataparser.check(Path(data))  # type: ignore[attr-defined]
         self.data = datamanager.data = Path(data).resolve()
         self.output_dir = self.output_dir.resolve()
         super().save_config()

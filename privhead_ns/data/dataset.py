@@ -50,18 +50,22 @@ class PrivheadDataset(InputDataset):
 
     def magnitude(self, image_idx: int) -> Float[Tensor, "height width"]:
         """Returns σ of a view: as stored where it is protected, computed where it is neutral."""
-        path = self.image_filenames[image_idx]
         if self.protected[image_idx]:
+            path = self.image_filenames[image_idx]
             return torch.from_numpy(read_magnitude(path, self.metadata["magnitude_maximum"]))
         operator: Operator = self.metadata["operator"].setup()
-        colour = torch.from_numpy(read_neutral(path)).permute(2, 0, 1)[None]
+        colour = torch.from_numpy(self.colour(image_idx)).permute(2, 0, 1)[None]
         return F.pad(operator(colour), [operator.margin] * 4)[0]
 
     def get_image_float32(self, image_idx: int) -> Float[Tensor, "height width 3"]:
         """Returns the view as it may be shown."""
         if self.protected[image_idx]:
             return magnitude_picture(self.magnitude(image_idx), self.metadata["magnitude_maximum"])
-        return torch.from_numpy(read_neutral(self.image_filenames[image_idx]))
+        return torch.from_numpy(self.colour(image_idx))
+
+    def colour(self, image_idx: int) -> Float[np.ndarray, "height width 3"]:
+        """Returns a neutral view: colour in [0, 1]."""
+        return read_neutral(self.image_filenames[image_idx])
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
         """Returns the view as it may be shown, in 8 bits."""

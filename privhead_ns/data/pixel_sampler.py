@@ -67,6 +67,8 @@ class PhasePixelSampler(PixelSampler):
         self.fill_pools(image_batch)
         if self.phase == 1:
             return self.gather(image_batch, self.neutral(self.config.neutral_rays))
+        if self.config.patches == 0:
+            return self.gather(image_batch, self.neutral(self.config.neutral_rays_in_phase2))
         patches = self.patches(image_batch["image"].shape)
         pixels = torch.cat([self.neutral(self.config.neutral_rays_in_phase2), patches.flatten(0, 2)])
         return self.gather(image_batch, pixels) | {"patches": patches.shape[:3]}

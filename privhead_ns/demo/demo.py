@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sysconfig
 import time
 from pathlib import Path
 
 import trimesh
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from privhead_ns.capture.protect import protect
@@ -21,6 +17,7 @@ from privhead_ns.mesh.evaluate import Evaluation, evaluate
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.phases import PhaseSchedule
+from privhead_ns.training_run import train
 
 RESOLUTION = 192
 """Voxels along the longest side of the head's box in the demo's meshes."""
@@ -48,64 +45,23 @@ def run_demo(output_dir: Path, size: int) -> None:
     console.rule("2. privhead protect: what may leave the owner's machine")
     console.print(protect(raw, protected, OperatorConfig(), console=console).in_plain_words())
     console.rule("3. ns-train privhead: two phases")
-    config, seconds = train(protected, output_dir, console)
+    schedule = PhaseSchedule()
+    last_of_phase1 = schedule.phase1_steps - 1  # a checkpoint is kept there
+    flags: dict[str, object] = {"--steps-per-save": last_of_phase1, "--vis": "viewer"}
+    run = train("privhead", protected, output_dir / "outputs", schedule.total_steps, console, flags)
     console.rule("4. privhead export and privhead evaluate")
-    borders = {"phase 1": PhaseSchedule().phase1_steps - 1, "phase 2": None}
+    borders = {"phase 1": last_of_phase1, "phase 2": None}
     meshes: dict[str, trimesh.Trimesh] = {}
     for phase, step in borders.items():
         path = output_dir / ("head.ply" if step is None else "head-phase1.ply")
-        meshes[phase] = export_mesh(config, path, RESOLUTION, millimetres=False, load_step=step)
+        meshes[phase] = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
     evaluations = {phase: evaluate(mesh, raw) for phase, mesh in meshes.items()}
     save_demo_picture(output_dir / "demo.png", raw, protected, meshes)
     console.print(demo_table(evaluations))
     console.print(
-        f"Trained for {seconds:.0f} s, {time.monotonic() - start:.0f} s in all. Mesh: {output_dir / 'head.ply'}; "
-        f"picture: {output_dir / 'demo.png'}; to look around: ns-viewer --load-config {config}"
+        f"Trained for {run.seconds:.0f} s, {time.monotonic() - start:.0f} s in all. Mesh: {output_dir / 'head.ply'}; "
+        f"picture: {output_dir / 'demo.png'}; to look around: ns-viewer --load-config {run.config}"
     )
-
-
-def train(protected: Path, output_dir: Path, console: Console) -> tuple[Path, float]:
-    """Runs `ns-train`, showing its progress; a checkpoint is kept at the end of each phase.
-
-    Returns:
-        The run's config.yml, and the seconds between its first and last reported step.
-
-    Raises:
-        UserError: if training fails; its output is in train.log.
-    """
-    schedule = PhaseSchedule()
-    flags = {
-        "--data": protected,
-        "--output-dir": output_dir / "outputs",
-        "--experiment-name": "demo",
-        "--timestamp": "run",
-        "--steps-per-save": schedule.phase1_steps - 1,
-        "--save-only-latest-checkpoint": False,
-        "--logging.local-writer.max-log-size": 0,
-    }
-    options = [str(part) for pair in flags.items() for part in pair]
-    console.print("ns-train privhead", *options, soft_wrap=True, highlight=False)
-    command = [str(Path(sysconfig.get_path("scripts")) / "ns-train"), "privhead", *options]
-    log = output_dir / "train.log"
-    reported: list[float] = []
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    with (
-        log.open("w") as file,
-        Progress(*columns, console=console) as progress,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
-    ):
-        task = progress.add_task("Starting Nerfstudio", total=schedule.total_steps)
-        assert process.stdout is not None
-        for line in process.stdout:
-            file.write(line)
-            if match := re.match(r"(\d+) \([\d.]+%\)", line):
-                step = int(match[1])
-                reported.append(time.monotonic())
-                progress.update(task, completed=step, description=f"Phase {schedule.phase(step)}, step {step}")
-        progress.update(task, completed=schedule.total_steps, description="Trained")
-    if process.returncode != 0:
-        raise UserError(f"ns-train ended with status {process.returncode}; read {log} for the reason.")
-    return output_dir / "outputs" / "demo" / "privhead" / "run" / "config.yml", reported[-1] - reported[0]
 
 
 def demo_table(evaluations: dict[str, Evaluation]) -> Table:

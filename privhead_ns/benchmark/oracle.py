@@ -1,0 +1,94 @@
+"""The oracle that benchmarks compare with: the same views, with the photographs' colours in all of them.
+
+This is the only code after the capture side that opens a photograph of a face. It does so only when it is told where
+they lie, which nobody but their owner can do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
+
+from privhead_ns.capture.develop import develop
+from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.capture.raw import RawFrame, load_raw_capture, read_image
+from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
+from privhead_ns.data.dataparser import PrivheadDataParser, PrivheadDataParserConfig
+from privhead_ns.data.dataset import PrivheadDataset
+from privhead_ns.errors import UserError
+
+
+@dataclass
+class OracleDataParserConfig(PrivheadDataParserConfig):
+    """Reads a protected capture and the photographs that it was made from."""
+
+    _target: type = field(default_factory=lambda: OracleDataParser)
+    """Class to instantiate."""
+    photographs: Path | None = None
+    """Folder of the raw capture. All its colours are trained on and end up in the checkpoint: for benchmarks only."""
+
+    def check(self, data: Path) -> None:
+        """Checks both captures.
+
+        Raises:
+            UserError: if one is missing or broken, or `photographs` is not given.
+        """
+        super().check(data)
+        if self.photographs is None:
+            raise UserError(
+                "privhead-rgb trains on photographs of the face and exists for benchmarks only; to say that this is "
+                "one, pass --pipeline.datamanager.dataparser.photographs with the folder of the raw capture."
+            )
+        self.photographs = self.photographs.resolve()
+        frames, views = load_raw_capture(self.photographs).frames, load_protected_capture(data).frames
+        poses, their_poses = ([frame.camera_to_world for frame in side] for side in (frames, views))
+        if len(frames) != len(views) or not np.allclose(poses, their_poses):
+            raise UserError(f"{data} was not made from the photographs in {self.photographs}: the cameras differ.")
+
+
+class OracleDataParser(PrivheadDataParser):
+    """Nerfstudio's view of a protected capture, in which no view is protected any more."""
+
+    config: OracleDataParserConfig
+
+    def _generate_dataparser_outputs(self, split: str = "train", **kwargs: object) -> DataparserOutputs:
+        """Adds the photographs to the metadata, and declares all views neutral."""
+        outputs = super()._generate_dataparser_outputs(split, **kwargs)
+        assert self.config.photographs is not None
+        photographs = load_raw_capture(self.config.photographs).frames
+        outputs.metadata |= {"photographs": photographs, "protected": [False] * len(photographs)}
+        return outputs
+
+
+class OracleDataset(PrivheadDataset):
+    """All views in colour, developed in memory as the capture side does; nothing is written."""
+
+    def colour(self, image_idx: int) -> Float[np.ndarray, "height width 3"]:
+        """Returns the photograph of any view: colour in [0, 1]."""
+        frame: RawFrame = self.metadata["photographs"][image_idx]
+        size = int(max(self.cameras.width.max(), self.cameras.height.max()))
+        return develop(*read_image(frame), frame.intrinsics, size, self.metadata["background"] or (0.0, 0.0, 0.0)).rgb
+
+
+@dataclass
+class OracleDataManagerConfig(PrivheadDataManagerConfig):
+    """Rays and pixels of photographs."""
+
+    _target: type = field(default_factory=lambda: OracleDataManager)
+    """Class to instantiate."""
+    dataparser: OracleDataParserConfig = field(default_factory=OracleDataParserConfig)
+    """Reads the capture and its photographs."""
+
+
+class OracleDataManager(PrivheadDataManager):
+    """Draws pixels from all views alike."""
+
+    @cached_property
+    def dataset_type(self) -> type[OracleDataset]:
+        """The dataset to make."""
+        return OracleDataset

@@ -1,0 +1,121 @@
+"""Runs `ns-train` as a user would, shows its progress, and measures time and memory."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sysconfig
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from privhead_ns.errors import UserError
+
+EXPERIMENT = "run"
+"""Name of the experiment, and of its one run, below the output folder."""
+
+
+@dataclass
+class TrainingRun:
+    """A finished run of `ns-train`."""
+
+    config: Path
+    """Its config.yml."""
+    reported: dict[int, float] = field(default_factory=dict)
+    """Seconds from the first step to the steps that the run reported."""
+    peak_memory: float | None = None
+    """Most resident memory in MB that the process ever held; None where the system does not tell."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds between the first and the last reported step."""
+        return max(self.reported.values(), default=0.0)
+
+    def seconds_at(self, step: int) -> float:
+        """Seconds from the first step to the last one reported up to `step`."""
+        return max((seconds for number, seconds in self.reported.items() if number <= step), default=0.0)
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """Steps whose checkpoints were kept."""
+        return sorted(int(path.stem[5:]) for path in (self.config.parent / "nerfstudio_models").glob("step-*.ckpt"))
+
+
+def train(
+    method: str,
+    data: Path,
+    output_dir: Path,
+    total_steps: int,
+    console: Console,
+    flags: dict[str, object],
+    seconds: float | None = None,
+) -> TrainingRun:
+    """Trains in a process of its own; its output goes to `output_dir`/train.log.
+
+    Args:
+        method: name of a registered method.
+        data: the protected capture.
+        output_dir: folder for the run.
+        total_steps: steps of the whole run, for the progress bar.
+        console: where progress is shown.
+        flags: further flags of `ns-train`.
+        seconds: time after which the run is interrupted; None to let it end.
+
+    Raises:
+        UserError: if training fails.
+    """
+    flags = {
+        "--data": data,
+        "--output-dir": output_dir,
+        "--experiment-name": EXPERIMENT,
+        "--timestamp": EXPERIMENT,
+        "--vis": "tensorboard",
+        "--save-only-latest-checkpoint": False,
+        "--logging.local-writer.max-log-size": 0,
+        **flags,
+    }
+    options = [str(part) for pair in flags.items() for part in pair]
+    console.print("ns-train", method, *options, soft_wrap=True, highlight=False)
+    command = [str(Path(sysconfig.get_path("scripts")) / "ns-train"), method, *options]
+    output_dir.mkdir(parents=True, exist_ok=True)
+    log = output_dir / "train.log"
+    run = TrainingRun(output_dir / EXPERIMENT / method / EXPERIMENT / "config.yml")
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    stopped = False
+    with (
+        log.open("w") as file,
+        Progress(*columns, console=console) as progress,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
+        task = progress.add_task("Starting Nerfstudio", total=total_steps)
+        start = None
+        assert process.stdout is not None
+        for line in process.stdout:
+            file.write(line)
+            run.peak_memory = _peak_memory(process.pid) or run.peak_memory
+            if match := re.match(r"(\d+) \([\d.]+%\)", line):
+                step, now = int(match[1]), time.monotonic()
+                start = now if start is None else start
+                run.reported[step] = now - start
+                progress.update(task, completed=step, description=f"{method}, step {step}")
+                if seconds is not None and now - start > seconds and not stopped:
+                    stopped = True
+                    process.send_signal(signal.SIGINT)
+        progress.update(task, completed=total_steps)
+    if process.returncode != 0 and not (stopped and run.checkpoints):
+        raise UserError(f"ns-train ended with status {process.returncode}; read {log} for the reason.")
+    return run
+
+
+def _peak_memory(process: int) -> float | None:
+    """Returns the high-water mark of a process's resident memory in MB, where /proc tells it."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return None
+    match = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(match[1]) / 1024 if match else None
