@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -135,6 +135,36 @@ def demo(output_dir: Path = Path("privhead-demo"), size: int = 64) -> None:
     from privhead_ns.demo.demo import run_demo
 
     run_demo(output_dir, size)
+
+
+@app.command
+def benchmark(
+    data: tuple[Path, ...],
+    output_dir: Path,
+    variants: tuple[Literal["stage-2", "full-rgb", "no-lipschitz"], ...] = ("stage-2", "full-rgb", "no-lipschitz"),
+    seed: int = 42,
+    phase2_steps: int | None = None,
+) -> None:
+    """Measure stage 1, stage 2, full RGB and stage 2 without Lipschitz regularisation on captures with ground truth.
+
+    The output folder's picture shows the photographs: keep it on their owner's machine. The same command again goes on
+    where it was stopped; further captures or variants are added.
+
+    Args:
+        data: Folders of raw captures, each with gt_mesh.ply.
+        output_dir: Folder for meshes, tables and the picture.
+        variants: What to train; stage 1 is measured on the way to stage 2.
+        seed: Seed of every run.
+        phase2_steps: Steps of phase 2, by default those of ns-train privhead; full RGB gets as many in all.
+    """
+    from privhead_ns.benchmark.benchmark import Settings, run_benchmark
+    from privhead_ns.benchmark.report import write_report
+    from privhead_ns.phases import PhaseSchedule
+
+    console = Console()
+    schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
+    measurements = run_benchmark(list(data), output_dir, list(variants), Settings(seed, schedule.phase2_steps), console)
+    write_report(measurements, list(data), output_dir, console)
 
 
 def entrypoint() -> None:

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 from privhead_ns.capture.protect import protect
+from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.demo.capture import write_demo_capture
-from privhead_ns.demo.picture import save_demo_picture
 from privhead_ns.errors import UserError
+from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
 from privhead_ns.mesh.evaluate import Evaluation, evaluate
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.operators import OperatorConfig
@@ -56,7 +57,9 @@ def run_demo(output_dir: Path, size: int) -> None:
         path = output_dir / ("head.ply" if step is None else "head-phase1.ply")
         meshes[phase] = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
     evaluations = {phase: evaluate(mesh, raw) for phase, mesh in meshes.items()}
-    save_demo_picture(output_dir / "demo.png", raw, protected, meshes)
+    capture = load_protected_capture(protected)
+    rows = [Row(capture.frames[view].kind, raw, protected, view, meshes) for view in chosen_views(capture)]
+    save_comparison(output_dir / "demo.png", rows)
     console.print(demo_table(evaluations))
     console.print(
         f"Trained for {run.seconds:.0f} s, {time.monotonic() - start:.0f} s in all. Mesh: {output_dir / 'head.ply'}; "

@@ -1,0 +1,234 @@
+"""The paper's Table 1 for one's own captures: trains every variant on every head, and measures each against the truth.
+
+Everything lies in one folder, one measured run per file, so that a benchmark goes on where it was stopped. That folder
+is for the owner of the photographs alone: its picture shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from privhead_ns.capture.protect import protect
+from privhead_ns.capture.transforms import read_json
+from privhead_ns.errors import UserError
+from privhead_ns.mesh.evaluate import Evaluation, evaluate, load_truth
+from privhead_ns.mesh.export import export_mesh
+from privhead_ns.mesh.files import replacing
+from privhead_ns.operators import OperatorConfig
+from privhead_ns.phases import PhaseSchedule
+from privhead_ns.training_run import TrainingRun, train
+
+RESOLUTION = 192
+"""Voxels along the longest side of the head's box in the benchmark's meshes."""
+PHOTOGRAPHS = "--pipeline.datamanager.dataparser.photographs"
+"""Flag that tells privhead-rgb where the photographs are."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train, for a row of the table."""
+
+    label: str
+    """Its name in tables and pictures."""
+    method: str
+    """Registered method."""
+    flags: dict[str, object] = field(default_factory=dict)
+    """Flags of `ns-train` beyond the benchmark's own."""
+    sees_photographs: bool = False
+    """Whether it is given the raw capture."""
+    every_checkpoint: bool = False
+    """Whether to measure all checkpoints, the first of which ends phase 1, and not only the last."""
+
+
+VARIANTS = {
+    "stage-2": Variant("stage 2", "privhead", every_checkpoint=True),
+    "full-rgb": Variant("full RGB", "privhead-rgb", sees_photographs=True),
+    "no-lipschitz": Variant("no Lipschitz", "privhead", {"--pipeline.phases.lipschitz": 0.0}),
+}
+"""All variants by the names that --variants takes."""
+STAGE_1 = "stage 1"
+"""Label of the state of `stage-2` at the end of phase 1."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What all runs of a benchmark share."""
+
+    seed: int
+    """Of every run."""
+    phase2_steps: int
+    """Steps of phase 2, which are also what full RGB gets."""
+
+    @property
+    def schedule(self) -> PhaseSchedule:
+        """The phases of every run."""
+        return PhaseSchedule(phase2_steps=self.phase2_steps)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One mesh, measured. Distances in `unit`, angles in degrees; the face's are None where it is not known."""
+
+    head: str
+    """Name of the raw capture's folder."""
+    label: str
+    """Which variant, or stage 1."""
+    final: bool
+    """Whether this is what the table shows of that variant; others are points on its way there."""
+    step: int
+    """Last step that was trained."""
+    seconds: float
+    """Time of training up to there, without Nerfstudio's start."""
+    peak_memory: float | None
+    """Most resident memory in MB of the whole run; None where the system does not tell."""
+    unit: str
+    chamfer: float
+    f_score: float
+    normal_error: float
+    face_chamfer: float | None
+    face_normal_error: float | None
+    mesh: str
+    """The mesh, relative to the benchmark's folder."""
+
+
+def run_benchmark(
+    heads: list[Path], output_dir: Path, variants: list[str], settings: Settings, console: Console
+) -> list[Measurement]:
+    """Measures what is not yet measured.
+
+    Args:
+        heads: raw captures with ground truth; their folders' names must differ.
+        output_dir: folder for all results; may hold some already, of the same settings.
+        variants: keys of `VARIANTS`.
+        settings: of all runs.
+        console: where progress is shown.
+
+    Raises:
+        UserError: if a capture cannot be used, `output_dir` holds a benchmark of other settings or captures, or
+            training fails.
+    """
+    check_heads(heads)
+    check_settings(output_dir, heads, settings)
+    measurements: list[Measurement] = []
+    for number, (head, name) in enumerate((head, name) for head in heads for name in variants):
+        console.rule(f"{number + 1} of {len(heads) * len(variants)}: {head.resolve().name}, {VARIANTS[name].label}")
+        measurements += measure(head, output_dir, name, settings, console)
+    return measurements
+
+
+def check_heads(heads: list[Path]) -> None:
+    """Reads every capture and its truth once.
+
+    Raises:
+        UserError: if two captures have the same name, or one is broken or has no truth.
+    """
+    names = [head.resolve().name for head in heads]
+    if repeated := {name for name in names if names.count(name) > 1}:
+        raise UserError(f"Two captures in --data are named {min(repeated)}: rename one, results go by that name.")
+    for head in heads:
+        load_truth(head)
+
+
+def check_settings(output_dir: Path, heads: list[Path], settings: Settings) -> None:
+    """Notes the settings in the folder, or compares them with those noted there.
+
+    Raises:
+        UserError: if they differ, or `output_dir` is something else.
+    """
+    path = output_dir / "settings.json"
+    if not path.exists():
+        if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+            raise UserError(f"--output-dir {output_dir} exists and is no benchmark; choose another folder.")
+        output_dir.mkdir(parents=True, exist_ok=True)
+    noted = read_json(path) if path.exists() else {}
+    captures = noted.get("heads", {}) | {}
+    for head in heads:
+        name, place = head.resolve().name, str(head.resolve())
+        if captures.setdefault(name, place) != place:
+            raise UserError(f"{output_dir} has results of another {name}, {captures[name]}; choose another folder.")
+    for key, value in asdict(settings).items():
+        if noted.get(key, value) != value:
+            raise UserError(
+                f"{output_dir} was made with {key} {noted[key]}, not {value}; choose another --output-dir, or go on "
+                f"with --{key.replace('_', '-')} {noted[key]}."
+            )
+    write_json(path, asdict(settings) | {"heads": captures})
+
+
+def measure(head: Path, output_dir: Path, name: str, settings: Settings, console: Console) -> list[Measurement]:
+    """Trains a variant on a head and measures its checkpoints, unless that was done before.
+
+    The training run itself is deleted once it is measured: checkpoints of full RGB hold the face's colours.
+    """
+    folder = output_dir / head.resolve().name / name
+    result = folder / "result.json"
+    if result.exists():
+        console.print(f"Measured before: {result}")
+        return [Measurement(**entry) for entry in read_json(result)["measurements"]]
+    protected = folder.parent / "protected"
+    if not protected.exists():
+        protected.parent.mkdir(parents=True, exist_ok=True)
+        protect(head, protected, OperatorConfig(), console=console)
+    training, variant = folder / "training", VARIANTS[name]
+    shutil.rmtree(training, ignore_errors=True)
+    try:
+        run = train_variant(variant, head, protected, training, settings, console)
+        steps = run.checkpoints if variant.every_checkpoint else run.checkpoints[-1:]
+        measurements = [measure_step(variant, head, output_dir, folder, run, step, settings) for step in steps]
+    finally:
+        shutil.rmtree(training / "run", ignore_errors=True)  # train.log stays, for a failed run's reason
+    write_json(result, {"measurements": [asdict(measurement) for measurement in measurements]})
+    return measurements
+
+
+def train_variant(
+    variant: Variant, head: Path, protected: Path, training: Path, settings: Settings, console: Console
+) -> TrainingRun:
+    """Trains a variant from the start, with a checkpoint at the end of phase 1."""
+    schedule = settings.schedule
+    flags: dict[str, object] = {
+        "--machine.seed": settings.seed,
+        "--steps-per-save": schedule.phase1_steps - 1,
+        "--steps-per-eval-image": 0,
+        "--pipeline.phases.phase2-steps": settings.phase2_steps,
+    }
+    if variant.sees_photographs:
+        flags[PHOTOGRAPHS] = head.resolve()
+    return train(variant.method, protected, training, schedule.total_steps, console, flags | variant.flags)
+
+
+def measure_step(
+    variant: Variant, head: Path, output_dir: Path, folder: Path, run: TrainingRun, step: int, settings: Settings
+) -> Measurement:
+    """Extracts the mesh of a checkpoint and compares it with the truth."""
+    path = folder / f"step-{step}.ply"
+    mesh = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
+    evaluation: Evaluation = evaluate(mesh, head)
+    face, ends_phase1 = evaluation.face, step == settings.schedule.phase1_steps - 1
+    return Measurement(
+        head=head.resolve().name,
+        label=STAGE_1 if ends_phase1 else variant.label,
+        final=ends_phase1 or step == run.checkpoints[-1],
+        step=step,
+        seconds=run.seconds_at(step),
+        peak_memory=run.peak_memory,
+        unit=evaluation.unit,
+        chamfer=evaluation.head.chamfer,
+        f_score=evaluation.head.f_score,
+        normal_error=evaluation.head.normal_error,
+        face_chamfer=face.chamfer if face else None,
+        face_normal_error=face.normal_error if face else None,
+        mesh=str(path.relative_to(output_dir)),
+    )
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1))

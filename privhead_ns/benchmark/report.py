@@ -1,0 +1,148 @@
+"""What a benchmark measured, as a table, as CSV and JSON, and as a picture."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, fields
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from privhead_ns.benchmark.benchmark import STAGE_1, VARIANTS, Measurement, write_json
+from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
+from privhead_ns.mesh.files import load_mesh, replacing
+
+Figures = dict[str, Callable[[Measurement], float | None]]
+
+COLUMNS: Figures = {
+    "Chamfer, head": lambda m: m.chamfer,
+    "Chamfer, face": lambda m: m.face_chamfer,
+    "normals, head (°)": lambda m: m.normal_error,
+    "normals, face (°)": lambda m: m.face_normal_error,
+    "seconds": lambda m: m.seconds,
+    "memory (MB)": lambda m: m.peak_memory,
+}
+"""What the table shows of a measurement."""
+ORDER = [STAGE_1, *(variant.label for variant in VARIANTS.values())]
+OURS, ORACLE = VARIANTS["stage-2"].label, VARIANTS["full-rgb"].label
+
+
+def write_report(measurements: list[Measurement], heads: list[Path], output_dir: Path, console: Console) -> None:
+    """Writes benchmark.csv, benchmark.json and benchmark.png into `output_dir`, and prints the tables.
+
+    Args:
+        measurements: everything measured.
+        heads: the raw captures, for the picture.
+        output_dir: the benchmark's folder.
+        console: where to print.
+    """
+    write_csv(measurements, output_dir / "benchmark.csv")
+    means = {label: averages(measurements, label) for label in labels(measurements)}
+    entries = [asdict(measurement) for measurement in measurements]
+    write_json(output_dir / "benchmark.json", {"measurements": entries, "means": means, "ratios": ratios(means)})
+    console.print("Drawing the picture")
+    save_comparison(output_dir / "benchmark.png", picture_rows(measurements, heads, output_dir))
+    console.print(table(measurements))
+    if any(not measurement.final for measurement in measurements):
+        console.print(curve(measurements))
+    console.print(f"{output_dir / 'benchmark.csv'}, .json and .png; the picture shows the photographs: keep it here.")
+
+
+def labels(measurements: list[Measurement]) -> list[str]:
+    """Returns the variants that were measured, in the table's order."""
+    measured = {measurement.label for measurement in measurements}
+    return [label for label in ORDER if label in measured]
+
+
+def averages(measurements: list[Measurement], label: str) -> dict[str, float | None]:
+    """Returns the mean over the heads of each of `COLUMNS`; None where a head lacks the figure."""
+    finals = [measurement for measurement in measurements if measurement.final and measurement.label == label]
+    return {name: mean([figure(measurement) for measurement in finals]) for name, figure in COLUMNS.items()}
+
+
+def mean(values: list[float | None]) -> float | None:
+    """Returns the mean, or None if there is nothing to average or a value is missing."""
+    present = [value for value in values if value is not None]
+    return float(np.mean(present)) if present and len(present) == len(values) else None
+
+
+def ratios(means: dict[str, dict[str, float | None]]) -> dict[str, float | None]:
+    """Returns stage 2 over full RGB, of the means; nothing where one of them was not measured."""
+    if OURS not in means or ORACLE not in means:
+        return {}
+    pairs = {name: (means[OURS][name], means[ORACLE][name]) for name in COLUMNS}
+    return {name: ours / oracle if ours and oracle else None for name, (ours, oracle) in pairs.items()}
+
+
+def table(measurements: list[Measurement]) -> Table:
+    """Returns the paper's Table 1: each head, their mean, and how much worse stage 2 is than full RGB."""
+    units = " or ".join(sorted({measurement.unit for measurement in measurements}))
+    result = Table("head", "trained as", title=f"Distance to the ground truth ({units})")
+    for name in COLUMNS:
+        result.add_column(name, justify="right")
+    by_head = defaultdict(list)
+    for measurement in measurements:
+        if measurement.final:
+            by_head[measurement.head].append(measurement)
+    for head, group in by_head.items():
+        for measurement in sorted(group, key=lambda m: ORDER.index(m.label)):
+            values = (figure(measurement) for figure in COLUMNS.values())
+            result.add_row(head, measurement.label, *map(shown, values))
+        result.add_section()
+    means = {label: averages(measurements, label) for label in labels(measurements)}
+    if len(by_head) > 1:
+        for label, values in means.items():
+            result.add_row("mean", label, *map(shown, values.values()))
+    if quotients := ratios(means):
+        result.add_row("", f"{OURS} / {ORACLE}", *map(shown, quotients.values()))
+    return result
+
+
+def curve(measurements: list[Measurement]) -> Table:
+    """Returns how far the variants that were measured on their way had come after which time, on average."""
+    result = Table("trained as", "steps", "seconds", "Chamfer, head", "Chamfer, face", title="On the way")
+    for label in labels(measurements):
+        if all(m.final for m in measurements if m.label == label) and label != STAGE_1:
+            continue
+        for step in sorted({m.step for m in measurements if m.label == label}):
+            group = [m for m in measurements if m.label == label and m.step == step]
+            figures = [[m.seconds for m in group], [m.chamfer for m in group], [m.face_chamfer for m in group]]
+            result.add_row(label, str(step + 1), *(shown(mean(list(values))) for values in figures))
+    return result
+
+
+def shown(value: float | None) -> str:
+    """Returns a figure for the table: three significant digits, or all before the point."""
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def write_csv(measurements: list[Measurement], path: Path) -> None:
+    """Writes a line per measurement."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Measurement)])
+    writer.writeheader()
+    writer.writerows(asdict(measurement) for measurement in measurements)
+    with replacing(path) as temporary:
+        temporary.write_text(text.getvalue())
+
+
+def picture_rows(measurements: list[Measurement], heads: list[Path], output_dir: Path) -> list[Row]:
+    """Returns a protected view of each head, with the meshes of stage 1, stage 2 and full RGB, so far as measured."""
+    rows = []
+    for head in heads:
+        name = head.resolve().name
+        protected = output_dir / name / "protected"
+        view = chosen_views(load_protected_capture(protected))[2]
+        final = {m.label: m for m in measurements if m.head == name and m.final}
+        wanted = [label for label in ORDER if label in final]
+        meshes = {label: load_mesh(output_dir / final[label].mesh) for label in wanted}
+        rows.append(Row(name, head, protected, view, meshes))
+    return rows

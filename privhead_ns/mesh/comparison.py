@@ -1,0 +1,98 @@
+"""One picture of what went in, what left the machine, and what came out: views against meshes, beside the truth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import trimesh
+from jaxtyping import UInt8
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture, read_magnitude, read_neutral
+from privhead_ns.capture.raw import load_raw_capture, read_image
+from privhead_ns.data.dataset import magnitude_picture
+from privhead_ns.mesh.evaluate import load_truth
+from privhead_ns.mesh.files import replacing
+from privhead_ns.mesh.pictures import ERROR_COLOURS, error_maximum, render_error, render_normals
+
+SIZE = 256
+"""Longer side of each small picture in pixels."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One view of one head."""
+
+    label: str
+    raw: Path
+    """The raw capture, with ground truth."""
+    protected: Path
+    """The protected capture made from it."""
+    view: int
+    """Index of the view."""
+    meshes: dict[str, trimesh.Trimesh]
+    """Meshes of the head by name; the same names in every row."""
+
+
+def save_comparison(path: Path, rows: list[Row]) -> None:
+    """Writes a PNG with a row per view: photograph, protected view, normals of meshes and truth, and error maps.
+
+    Args:
+        path: file to write; it shows the photographs, so it is for their owner alone.
+        rows: what to show; at least one. The error maps share one scale, the largest of the rows'.
+    """
+    names = list(rows[0].meshes)
+    labels = ["photograph", "leaves the machine", *(f"normals, {name}" for name in names), "normals, truth"]
+    labels += [f"error, {name}" for name in names]
+    truths = [load_truth(row.raw) for row in rows]
+    maximum = max(error_maximum(truth) for truth in truths)
+    figure = Figure(figsize=(1.7 * len(labels), 1.8 * len(rows)), dpi=110, layout=ConstrainedLayoutEngine())
+    axes = figure.subplots(len(rows), len(labels), squeeze=False)
+    for number, (row, truth) in enumerate(zip(rows, truths, strict=True)):
+        for cell, picture in zip(axes[number], pictures(row, truth.mesh, maximum / truth.scale), strict=True):
+            cell.imshow(picture)
+            cell.set(xticks=[], yticks=[])
+            cell.spines[:].set_visible(False)
+        axes[number, 0].set_ylabel(row.label)
+    for cell, label in zip(axes[0], labels, strict=True):
+        cell.set_title(label, fontsize=9)
+    scale = ScalarMappable(Normalize(0, maximum), ERROR_COLOURS)
+    figure.colorbar(scale, ax=axes[:, -1], extend="max", label=f"distance to the truth ({truths[0].unit})")
+    with replacing(path) as temporary:
+        FigureCanvasAgg(figure).print_png(temporary)
+
+
+def pictures(row: Row, truth: trimesh.Trimesh, maximum: float) -> list[UInt8[np.ndarray, "height width 3"]]:
+    """Returns the small pictures of a row; `maximum` is the distance at the end of the error maps' scale."""
+    photographs, capture = load_raw_capture(row.raw), load_protected_capture(row.protected)
+    frame = capture.frames[row.view]
+    scale = SIZE / max(capture.width, capture.height)
+    size = round(capture.width * scale), round(capture.height * scale)
+    place = frame.camera_to_world, frame.fl_x * scale, *size
+    normals = [render_normals(mesh, *place) for mesh in (*row.meshes.values(), truth)]
+    errors = [render_error(mesh, truth, *place, maximum) for mesh in row.meshes.values()]
+    return [read_image(photographs.frames[row.view])[0], stored_picture(capture, row.view), *normals, *errors]
+
+
+def chosen_views(capture: ProtectedCapture) -> list[int]:
+    """Returns one neutral view and three protected ones, spread over the capture."""
+    kinds = np.array([frame.kind for frame in capture.frames])
+    neutral, protected = np.flatnonzero(kinds == "neutral"), np.flatnonzero(kinds == "protected")
+    quarters = np.linspace(0, len(protected) - 1, 5).round().astype(int)[1:4]
+    return [int(neutral[len(neutral) // 2]), *(int(protected[i]) for i in quarters)]
+
+
+def stored_picture(capture: ProtectedCapture, index: int) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns what the protected capture holds of a view, as a picture."""
+    frame = capture.frames[index]
+    if frame.kind == "neutral":
+        return read_neutral(frame.path)
+    magnitude = torch.from_numpy(read_magnitude(frame.path, capture.magnitude_maximum))
+    return magnitude_picture(magnitude, capture.magnitude_maximum).numpy()

@@ -1,0 +1,171 @@
+"""The benchmark: a real one of a few steps on the demo's head, and what it makes of its measurements."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from raw_folder import edit, write_raw_capture
+from rich.console import Console
+
+from privhead_ns.benchmark import benchmark
+from privhead_ns.benchmark.benchmark import Measurement, Settings, run_benchmark
+from privhead_ns.benchmark.oracle import OracleDataManagerConfig, OracleDataParserConfig
+from privhead_ns.benchmark.report import ratios, table, write_report
+from privhead_ns.capture.protect import protect
+from privhead_ns.capture.raw import load_raw_capture, read_image
+from privhead_ns.demo.capture import write_demo_capture
+from privhead_ns.errors import UserError
+from privhead_ns.operators import OperatorConfig
+
+SETTINGS = Settings(seed=42, phase2_steps=20)
+VARIANTS = ["stage-2", "full-rgb"]
+
+
+@pytest.fixture(scope="module")
+def console() -> Console:
+    return Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("benchmark") / "head"
+    write_demo_capture(folder, 32)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def output(raw: Path, console: Console) -> Path:
+    """The folder of a finished benchmark."""
+    folder = raw.parent / "out"
+    measurements = run_benchmark([raw], folder, VARIANTS, SETTINGS, console)
+    write_report(measurements, [raw], folder, console)
+    return folder
+
+
+def measurement(**values: object) -> Measurement:
+    base = Measurement("a", "stage 2", True, 9, 1.0, 100.0, "mm", 2.0, 0.5, 10.0, 3.0, 12.0, "a/stage-2/step-9.ply")
+    return replace(base, **values)  # type: ignore[arg-type]
+
+
+def test_measures_both_stages_and_full_rgb_as_often_as_it_trains_them(output: Path) -> None:
+    content = json.loads((output / "benchmark.json").read_text())
+    assert [entry["label"] for entry in content["measurements"]] == ["stage 1", "stage 2", "full RGB"]
+    stage1, stage2, rgb = content["measurements"]
+    assert (stage1["step"], stage2["step"], rgb["step"]) == (299, 319, 319)
+    assert 0 < stage1["seconds"] < stage2["seconds"]
+    assert all(0 < entry["chamfer"] < 20 and entry["peak_memory"] > 100 for entry in (stage1, stage2, rgb))
+    assert content["ratios"]["Chamfer, head"] == pytest.approx(stage2["chamfer"] / rgb["chamfer"])
+    assert len((output / "benchmark.csv").read_text().splitlines()) == 4
+    assert (output / "benchmark.png").stat().st_size > 10_000
+
+
+def test_leaves_no_checkpoint_behind(output: Path) -> None:
+    assert not list(output.rglob("*.ckpt"))
+    assert not list(output.rglob("events.out*"))
+
+
+def test_goes_on_without_training_again(
+    output: Path, raw: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark, "train", lambda *_: pytest.fail("trained again"))
+    again = run_benchmark([raw], output, VARIANTS, SETTINGS, console)
+    assert [m.label for m in again] == ["stage 1", "stage 2", "full RGB"]
+
+
+def test_a_run_that_fails_is_not_taken_for_measured(
+    raw: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise UserError("no")
+
+    monkeypatch.setattr(benchmark, "train", fail)
+    for _ in range(2):
+        with pytest.raises(UserError, match="no"):
+            run_benchmark([raw], tmp_path / "out", ["stage-2"], SETTINGS, console)
+
+
+def test_refuses_other_settings(output: Path, raw: Path, console: Console) -> None:
+    with pytest.raises(UserError, match="phase2_steps 20, not 30"):
+        run_benchmark([raw], output, VARIANTS, replace(SETTINGS, phase2_steps=30), console)
+
+
+def test_refuses_a_folder_of_something_else(raw: Path, console: Console) -> None:
+    with pytest.raises(UserError, match="is no benchmark"):
+        run_benchmark([raw], raw, VARIANTS, SETTINGS, console)
+
+
+def test_refuses_two_captures_of_one_name_and_another_of_a_name_it_knows(
+    output: Path, raw: Path, tmp_path: Path, console: Console
+) -> None:
+    with pytest.raises(UserError, match="Two captures"):
+        run_benchmark([raw, raw], output, VARIANTS, SETTINGS, console)
+    copy = write_raw_capture(tmp_path / "head")
+    (copy / "gt_mesh.ply").symlink_to(raw / "gt_mesh.ply")
+    with pytest.raises(UserError, match="another head"):
+        run_benchmark([copy], output, VARIANTS, SETTINGS, console)
+
+
+def test_refuses_captures_without_truth_before_training(tmp_path: Path, console: Console) -> None:
+    with pytest.raises(UserError, match="gt_mesh"):
+        run_benchmark([write_raw_capture(tmp_path / "raw")], tmp_path / "out", VARIANTS, SETTINGS, console)
+    assert not (tmp_path / "out").exists()
+
+
+def test_ratios_compare_means() -> None:
+    means = {"stage 2": {"Chamfer, head": 3.0}, "full RGB": {"Chamfer, head": 2.0}}
+    names = ("Chamfer, face", "normals, head (°)", "normals, face (°)", "seconds", "memory (MB)")
+    full = {label: values | dict.fromkeys(names) for label, values in means.items()}
+    assert ratios(full)["Chamfer, head"] == 1.5
+    assert ratios(full)["Chamfer, face"] is None
+    assert ratios({"stage 2": full["stage 2"]}) == {}
+
+
+def test_the_table_averages_heads_and_shows_only_final_states() -> None:
+    measurements = [
+        measurement(head="a", chamfer=1.0),
+        measurement(head="b", chamfer=4.0),
+        measurement(head="a", final=False, chamfer=77.0, step=5),
+    ]
+    rows = list(zip(*(column.cells for column in table(measurements).columns), strict=True))
+    assert [row[:3] for row in rows] == [
+        ("a", "stage 2", "1"),
+        ("b", "stage 2", "4"),
+        ("mean", "stage 2", "2.5"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A raw capture and its protected one."""
+    folder = tmp_path_factory.mktemp("oracle")
+    raw = write_raw_capture(folder / "raw")
+    protect(raw, folder / "protected", OperatorConfig())
+    return raw, folder / "protected"
+
+
+def test_the_oracle_refuses_without_the_photographs(small: tuple[Path, Path]) -> None:
+    with pytest.raises(UserError, match="benchmarks only"):
+        OracleDataParserConfig().check(small[1])
+
+
+def test_the_oracle_refuses_photographs_of_another_capture(small: tuple[Path, Path], tmp_path: Path) -> None:
+    other = write_raw_capture(tmp_path / "other")
+    edit(other, lambda content: content["frames"].reverse())
+    with pytest.raises(UserError, match="cameras differ"):
+        OracleDataParserConfig(photographs=other).check(small[1])
+
+
+def test_the_oracle_sees_the_colours_of_all_views(small: tuple[Path, Path]) -> None:
+    raw, protected = small
+    config = OracleDataManagerConfig(data=protected)
+    config.dataparser.photographs = raw
+    dataset = config.setup(device="cpu").train_dataset
+    for index, frame in enumerate(load_raw_capture(raw).frames):
+        data = dataset[index]
+        photograph, inside = read_image(frame)[0] / 255, data["mask"].numpy()
+        assert not data["protected"]
+        np.testing.assert_allclose(data["image"].numpy() * inside, photograph * inside, atol=1e-2)
