@@ -37,6 +37,10 @@ class PhaseSchedule:
     """λ3 in phase 2."""
     gradient: float = 2.0
     """λ4 in phase 2."""
+    initial_beta: float = 0.01
+    """β of VolSDF, or NeuS's scale, to start from, as a fraction of the longest side of the head's box."""
+    final_beta: float = 0.0005
+    """What β shrinks to, exponentially over both phases."""
     final_learning_rate: float = 0.1
     """Learning rates fall exponentially over both phases, to this fraction."""
     warm_up_steps: int = 20
@@ -46,6 +50,10 @@ class PhaseSchedule:
     def total_steps(self) -> int:
         """Steps of both phases."""
         return self.phase1_steps + self.phase2_steps
+
+    def progress(self, step: int) -> float:
+        """Returns the share of both phases that is done: 0 to 1."""
+        return min(1.0, step / max(1, self.total_steps))
 
     def phase(self, step: int) -> int:
         """Returns 1 or 2."""
@@ -57,7 +65,11 @@ class PhaseSchedule:
             return LossWeights(self.rgb, self.eikonal, 0.0, 0.0)
         return LossWeights(self.rgb_in_phase2, self.eikonal, self.lipschitz, self.gradient)
 
+    def beta(self, step: int) -> float:
+        """Returns β as a fraction of the longest side of the head's box."""
+        return self.initial_beta * (self.final_beta / self.initial_beta) ** self.progress(step)
+
     def learning_rate(self, step: int) -> float:
         """Returns the factor on every optimizer's learning rate."""
         warm_up = min(1.0, (step + 1) / max(1, self.warm_up_steps))
-        return warm_up * self.final_learning_rate ** min(1.0, step / max(1, self.total_steps))
+        return warm_up * self.final_learning_rate ** self.progress(step)

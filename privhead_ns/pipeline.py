@@ -50,10 +50,12 @@ class PrivheadPipeline(VanillaPipeline):
         self.set_step(0)
 
     def set_step(self, step: int) -> None:
-        """Brings data, losses and viewer to the phase of a step."""
+        """Brings data, losses, β and viewer to the phase of a step."""
         phases = self.config.phases
         self.datamanager.phase = phases.phase(step)
-        cast(PrivheadModel, self.model).loss_weights = phases.weights(step)
+        model = cast(PrivheadModel, self.model)
+        model.loss_weights = phases.weights(step)
+        model.field.relative_beta.fill_(phases.beta(step))
         sees = "colour of neutral views" if phases.phase(step) == 1 else "magnitude of protected views"
         self.progress.value = f"phase {phases.phase(step)} ({sees}), step {step} of {phases.total_steps}"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from privhead_ns.model.field import MINIMUM_BETA, HeadField
+from privhead_ns.model.field import HeadField
 from privhead_ns.model.voxels import trilinear
 
 AABB = torch.tensor([[-1.0, -0.8, 0.2], [1.0, 1.2, 2.7]])
@@ -15,7 +15,7 @@ VOXEL = 0.0507
 
 def field(aabb: Tensor = AABB, voxel_size: float = VOXEL) -> HeadField:
     torch.manual_seed(0)
-    return HeadField(aabb, voxel_size, feature_channels=4, hidden_units=16, initial_beta=0.03)
+    return HeadField(aabb, voxel_size, feature_channels=4, hidden_units=16, beta=0.03)
 
 
 def dented(scale: float = 1.0) -> HeadField:
@@ -92,11 +92,8 @@ def test_a_larger_box_is_the_same_head_in_other_units(scale: float) -> None:
     torch.testing.assert_close(large.geometry().gradient, head.geometry().gradient, rtol=1e-4, atol=1e-4)
 
 
-def test_beta_starts_as_a_fraction_of_the_longest_side_and_has_a_floor() -> None:
-    head = field()
-    assert float(head.beta.detach()) == pytest.approx(2.5 * (0.03 + MINIMUM_BETA))
-    head.log_beta.data.fill_(-100)
-    assert float(head.beta.detach()) == pytest.approx(2.5 * MINIMUM_BETA)
+def test_beta_is_a_fraction_of_the_longest_side() -> None:
+    assert float(field().beta) == pytest.approx(2.5 * 0.03)
 
 
 def test_colour_is_black_where_not_visible() -> None:

@@ -16,6 +16,8 @@ SCHEDULE = PhaseSchedule(
     eikonal=0.02,
     lipschitz=1e-3,
     gradient=2.0,
+    initial_beta=0.01,
+    final_beta=0.0001,
     final_learning_rate=0.1,
     warm_up_steps=20,
 )
@@ -72,3 +74,10 @@ def test_a_phase_may_take_no_steps() -> None:
     assert {PhaseSchedule(phase1_steps=5, phase2_steps=0).phase(step) for step in range(5)} == {1}
     nothing = PhaseSchedule(phase1_steps=0, phase2_steps=0, warm_up_steps=0)
     assert nothing.learning_rate(0) == 1
+
+
+def test_beta_shrinks_exponentially_and_then_stays() -> None:
+    assert SCHEDULE.beta(0) == pytest.approx(0.01)
+    assert SCHEDULE.beta(200) == pytest.approx(0.001)
+    assert SCHEDULE.beta(400) == pytest.approx(0.0001)
+    assert SCHEDULE.beta(4000) == pytest.approx(0.0001)

@@ -12,17 +12,17 @@ from torch import Tensor
 
 from privhead_ns.model.density import ALPHA
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.renderer import NEGLIGIBLE, Rendered, SurfaceRenderer
+from privhead_ns.model.renderer import NEGLIGIBLE, Rendered, SurfaceRenderer, crossing
 
 AABB = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 RADIUS = 0.5
 NEAR, FAR = 2.0, 4.0
 
 
-def field(sdf: Tensor, initial_beta: float) -> HeadField:
+def field(sdf: Tensor, beta: float) -> HeadField:
     """A field of a given sdf at the points of the finest grid."""
     torch.manual_seed(0)
-    head = HeadField(AABB, 2 / 63.5, feature_channels=4, hidden_units=16, initial_beta=initial_beta)
+    head = HeadField(AABB, 2 / 63.5, feature_channels=4, hidden_units=16, beta=beta)
     for grid in head.sdf_grids.grids:
         grid.data.zero_()
     head.sdf_grids.grids[-1].data[0, 0] = sdf
@@ -34,12 +34,12 @@ def points() -> Tensor:
     return torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1)
 
 
-def sphere(initial_beta: float = 0.005) -> HeadField:
-    return field(points().norm(dim=-1) - RADIUS, initial_beta)
+def sphere(beta: float = 0.005) -> HeadField:
+    return field(points().norm(dim=-1) - RADIUS, beta)
 
 
-def plane(normal: Tensor, offset: float, initial_beta: float = 0.003) -> HeadField:
-    return field(points() @ normal - offset, initial_beta)
+def plane(normal: Tensor, offset: float, beta: float = 0.003) -> HeadField:
+    return field(points() @ normal - offset, beta)
 
 
 def rays(offsets: Tensor) -> RayBundle:
@@ -117,12 +117,12 @@ def test_few_samples_see_what_many_see(rendering: str) -> None:
     assert (few.rgb - many.rgb).abs().mean() < 0.02
 
 
-@pytest.mark.parametrize("initial_beta", [1e-4, 0.003, 0.03, 0.3])
+@pytest.mark.parametrize("beta", [1e-4, 0.003, 0.03, 0.3])
 @pytest.mark.parametrize("rendering", ALPHA)
 @pytest.mark.parametrize("training", [True, False])
-def test_outputs_stay_in_range(rendering: str, initial_beta: float, training: bool) -> None:
+def test_outputs_stay_in_range(rendering: str, beta: float, training: bool) -> None:
     torch.manual_seed(0)
-    head = sphere(initial_beta)
+    head = sphere(beta)
     renderer = SurfaceRenderer(rendering, 16, 16).train(training)  # type: ignore[arg-type]
     seen = renderer(rays(disc(200, 1.0)), head, head.geometry())
     assert (seen.accumulation >= 0).all() and (seen.accumulation <= 1 + 1e-4).all()
@@ -132,11 +132,11 @@ def test_outputs_stay_in_range(rendering: str, initial_beta: float, training: bo
     assert all(torch.isfinite(value).all() for value in seen)
 
 
-@pytest.mark.parametrize("initial_beta", [0.003, 0.01, 0.03])
+@pytest.mark.parametrize("beta", [0.003, 0.01, 0.03])
 @pytest.mark.parametrize("rendering", ALPHA)
-def test_a_ray_through_the_middle_is_fully_stopped(rendering: str, initial_beta: float) -> None:
-    seen = render(rendering, sphere(initial_beta), torch.zeros(1, 2))
-    exact = render(rendering, sphere(initial_beta), torch.zeros(1, 2), 512, 512)
+def test_a_ray_through_the_middle_is_fully_stopped(rendering: str, beta: float) -> None:
+    seen = render(rendering, sphere(beta), torch.zeros(1, 2))
+    exact = render(rendering, sphere(beta), torch.zeros(1, 2), 512, 512)
     torch.testing.assert_close(seen.accumulation, exact.accumulation, rtol=0, atol=0.025)
 
 
@@ -152,7 +152,7 @@ def test_a_colour_is_what_the_field_says_on_the_surface(rendering: str) -> None:
 
 
 @pytest.mark.parametrize("rendering", ALPHA)
-def test_gradients_flow_to_shape_colour_and_beta(rendering: str) -> None:
+def test_gradients_flow_to_shape_and_colour(rendering: str) -> None:
     torch.manual_seed(0)
     head = sphere(0.01)
     renderer = SurfaceRenderer(rendering, 32, 16)  # type: ignore[arg-type]
@@ -162,7 +162,7 @@ def test_gradients_flow_to_shape_colour_and_beta(rendering: str) -> None:
     for parameter in parts:
         assert parameter.grad is not None
         assert torch.isfinite(parameter.grad).all()
-    for parameter in [*head.sdf_grids.parameters(), *head.features.parameters(), head.log_beta]:
+    for parameter in [*head.sdf_grids.parameters(), *head.features.parameters()]:
         assert parameter.grad is not None and parameter.grad.abs().max() > 0
 
 
@@ -174,3 +174,31 @@ def test_depth_grows_as_the_head_shrinks(rendering: str) -> None:
     grid = head.sdf_grids.grids[0]
     assert grid.grad is not None
     assert grid.grad.sum() > 0  # a larger sdf is a smaller head, seen farther away
+
+
+def test_a_segment_is_seen_where_the_ray_crosses_the_surface() -> None:
+    share = crossing(torch.tensor([[3.0, 2.0, -1.0, -2.0]]), torch.tensor([[2.0, -1.0, -2.0, 1.0]]))
+    torch.testing.assert_close(share, torch.tensor([[0.5, 2 / 3, 0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_colour_moves_the_surface_even_where_opacity_is_a_step(rendering: str) -> None:
+    """With β far below the sample spacing the depth's gradient is still that of the true surface, one unit per unit."""
+    head = plane(torch.tensor([0.0, 0.0, 1.0]), 0.1234, beta=1e-5)
+    shift = torch.zeros((), requires_grad=True)
+    geometry = head.geometry()
+    moved = geometry._replace(table=geometry.table + shift * torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    renderer = SurfaceRenderer(rendering, 32, 16)  # type: ignore[arg-type]
+    depth = renderer(rays(disc(20, 0.3)), head, moved).depth
+    torch.testing.assert_close(depth, torch.full_like(depth, 3 - 0.1234), rtol=0, atol=1e-3)
+    depth.mean().backward()
+    assert shift.grad is not None
+    assert float(shift.grad) == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_training_renders_the_same_rays_alike_every_time(rendering: str) -> None:
+    head, renderer = sphere(), SurfaceRenderer(rendering, 32, 16).train()  # type: ignore[arg-type]
+    first, second = (renderer(rays(disc(50, 0.6)), head, head.geometry()) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)

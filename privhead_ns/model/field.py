@@ -21,8 +21,6 @@ from privhead_ns.model.voxels import (
 
 SDF_LEVELS = 4
 """Grids of the signed distance; the coarsest has an eighth of the finest's points a side."""
-MINIMUM_BETA = 1e-4
-"""Lower bound of β, as a fraction of the box's longest side."""
 
 
 class Geometry(NamedTuple):
@@ -47,7 +45,7 @@ class HeadField(nn.Module):
         feature_channels: colour features per grid; there are two grids, the finest and one of a quarter its points a
             side.
         hidden_units: width of the colour network's two hidden layers.
-        initial_beta: VolSDF's β (or NeuS's scale) to start from, as a fraction of the box's longest side.
+        beta: VolSDF's β, or NeuS's scale, as a fraction of the box's longest side; training lets it shrink.
     """
 
     def __init__(
@@ -56,7 +54,7 @@ class HeadField(nn.Module):
         voxel_size: float,
         feature_channels: int,
         hidden_units: int,
-        initial_beta: float,
+        beta: float,
     ) -> None:
         super().__init__()
         self.aabb: Tensor
@@ -68,7 +66,8 @@ class HeadField(nn.Module):
         self.sdf_grids = ScalarPyramid(levels)
         self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
         self.color_network = LipschitzMLP((self.features.channels + 3, hidden_units, hidden_units, 3))
-        self.log_beta = nn.Parameter(torch.tensor(math.log(initial_beta)))
+        self.relative_beta: Tensor
+        self.register_buffer("relative_beta", torch.tensor(beta))
         self.start_as_ellipsoid()
 
     def start_as_ellipsoid(self, size: float = 0.6) -> None:
@@ -82,7 +81,7 @@ class HeadField(nn.Module):
     @property
     def beta(self) -> Float[Tensor, ""]:
         """β in capture units."""
-        return self.longest_side * (self.log_beta.exp() + MINIMUM_BETA)
+        return self.longest_side * self.relative_beta
 
     def geometry(self) -> Geometry:
         """Tabulates the signed distance and its gradient."""

@@ -22,7 +22,7 @@ from privhead_ns.model.losses import eikonal_loss, gradient_loss, mask_loss, rgb
 from privhead_ns.model.renderer import SurfaceRenderer
 from privhead_ns.model.voxels import grid_bending
 from privhead_ns.operators import Operator
-from privhead_ns.phases import LossWeights
+from privhead_ns.phases import LossWeights, PhaseSchedule
 
 
 @dataclass
@@ -31,7 +31,7 @@ class PrivheadModelConfig(ModelConfig):
 
     _target: type = field(default_factory=lambda: PrivheadModel)
     """Class to instantiate."""
-    rendering: Rendering = "volsdf"
+    rendering: Rendering = "neus"
     """How opacity follows from signed distance: VolSDF's density or NeuS's alpha."""
     voxel_size: float = 0.75
     """Edge of the finest voxels, in pixels of the photographs at the head."""
@@ -41,15 +41,13 @@ class PrivheadModelConfig(ModelConfig):
     """Colour features per voxel grid."""
     hidden_units: int = 32
     """Width of the colour network's two hidden layers."""
-    initial_beta: float = 0.03
-    """β to start from, as a fraction of the longest side of the head's box; it is learned."""
     num_coarse_samples: int = 32
     """Evenly spaced samples per ray, which find the surface."""
     num_samples: int = 16
     """Samples per ray at the surface, which are rendered."""
-    mask_weight: float = 0.3
+    mask_weight: float = 0.03
     """Weight of the mask loss, where the capture has masks."""
-    bending_weight: float = 0.2
+    bending_weight: float = 0.05
     """Weight of the squared curvature of the sdf's level sets, in voxels."""
     eval_num_rays_per_chunk: int = 8192
     """Rays rendered at a time outside training."""
@@ -79,7 +77,7 @@ class PrivheadModel(Model):
             voxel_size=self.voxel_size(metadata["pixel_size"]),
             feature_channels=self.config.feature_channels,
             hidden_units=self.config.hidden_units,
-            initial_beta=self.config.initial_beta,
+            beta=PhaseSchedule().initial_beta,
         )
         self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
         self.operator: Operator = metadata["operator"].setup()
@@ -104,7 +102,6 @@ class PrivheadModel(Model):
             "sdf": list(self.field.sdf_grids.parameters()),
             "features": features,
             "color_network": colors,
-            "beta": [self.field.log_beta],
         }
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
@@ -159,7 +156,7 @@ class PrivheadModel(Model):
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """Returns diagnostics of a step: β in capture units and the network's Lipschitz bound."""
         del outputs, batch
-        return {"beta": self.field.beta.detach(), "lipschitz": self.field.color_network.lipschitz.detach()}
+        return {"beta": self.field.beta, "lipschitz": self.field.color_network.lipschitz.detach()}
 
     @torch.no_grad()
     def get_outputs_for_camera_ray_bundle(self, camera_ray_bundle: RayBundle) -> dict[str, Tensor]:

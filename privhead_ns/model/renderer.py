@@ -36,7 +36,8 @@ class SurfaceRenderer(nn.Module):
     """Renders a head's field with few samples per ray.
 
     The first, evenly spaced samples look only at the signed distance; the second ones are drawn where those found
-    opacity. Opacity belongs to segments between neighbouring samples, colour to their middles.
+    opacity. Opacity belongs to segments between neighbouring samples, colour to where the ray crosses the surface in
+    them. Nothing is random: jittered samples make the gradient so noisy that the surface wanders.
 
     Args:
         rendering: how opacity follows from signed distance.
@@ -47,9 +48,9 @@ class SurfaceRenderer(nn.Module):
     def __init__(self, rendering: Rendering, num_coarse_samples: int, num_samples: int) -> None:
         super().__init__()
         self.alpha = ALPHA[rendering]
-        self.coarse = UniformSampler(num_coarse_samples, single_jitter=True)
+        self.coarse = UniformSampler(num_coarse_samples, train_stratified=False)
         self.fine = PDFSampler(
-            num_samples, single_jitter=True, include_original=False, histogram_padding=0.01 / num_coarse_samples
+            num_samples, train_stratified=False, include_original=False, histogram_padding=0.01 / num_coarse_samples
         )
 
     def forward(self, ray_bundle: RayBundle, field: HeadField, geometry: Geometry) -> Rendered:
@@ -63,14 +64,15 @@ class SurfaceRenderer(nn.Module):
         positions = along(ray_bundle, distances)
         sdf, *gradient = trilinear(geometry.table, field.normalize(positions)).unbind(-1)
         weights = self.weights(sdf, distances, field.beta)
-        normals = F.normalize(middles(torch.stack(gradient, dim=-1)), dim=-1)
-        colors = field.color(middles(positions), normals, weights.detach() > NEGLIGIBLE)
+        share = crossing(sdf[:, :-1], sdf[:, 1:])
+        normals = F.normalize(between(torch.stack(gradient, dim=-1), share), dim=-1)
+        colors = field.color(between(positions, share), normals, weights.detach() > NEGLIGIBLE)
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
         return Rendered(
             rgb=(weights * colors).sum(dim=1),
             accumulation=accumulation.clamp(max=1),
-            depth=(weights * middles(distances[..., None])).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
+            depth=(weights * between(distances[..., None], share)).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
         )
 
@@ -92,6 +94,20 @@ def along(ray_bundle: RayBundle, distances: Float[Tensor, "rays edges"]) -> Floa
     return ray_bundle.origins[:, None] + ray_bundle.directions[:, None] * distances[..., None]
 
 
-def middles(values: Float[Tensor, "rays edges channels"]) -> Float[Tensor, "rays samples channels"]:
-    """Returns the mean of each two neighbours along the ray."""
-    return (values[:, 1:] + values[:, :-1]) / 2
+def crossing(
+    sdf_start: Float[Tensor, "rays samples"], sdf_end: Float[Tensor, "rays samples"]
+) -> Float[Tensor, "rays samples"]:
+    """Returns where along each segment the ray enters the head, if sdf runs linearly there; 1/2 where it does not.
+
+    It depends on the sdf, and so does the colour found there: moving the surface moves what is seen of it, also when β
+    is so small that the opacity of the segment no longer changes.
+    """
+    enters = (sdf_start > 0) & (sdf_end <= 0)
+    return torch.where(enters, sdf_start / torch.where(enters, sdf_start - sdf_end, 1), 0.5)
+
+
+def between(
+    values: Float[Tensor, "rays edges channels"], share: Float[Tensor, "rays samples"]
+) -> Float[Tensor, "rays samples channels"]:
+    """Returns the values at a share of the way from each edge along the ray to the next."""
+    return torch.lerp(values[:, :-1], values[:, 1:], share[..., None])

@@ -88,7 +88,7 @@ def grid_bending(grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]) -> F
 def trilinear(
     table: Float[Tensor, "x y z channels"], positions: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch channels"]:
-    """Interpolates trilinearly; differentiable with respect to the table only.
+    """Interpolates trilinearly; differentiable with respect to the table and, within a cell, the positions.
 
     Args:
         table: values at the grid points, channels last, so that each of the eight corners is one row of memory.
