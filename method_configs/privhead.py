@@ -51,7 +51,7 @@ def oracle() -> PrivheadPipelineConfig:
         datamanager=OracleDataManagerConfig(
             pixel_sampler=PhasePixelSamplerConfig(neutral_rays_in_phase2=rays, patches=0)
         ),
-        phases=PhaseSchedule(lipschitz=0.0, gradient=0.0),
+        phases=PhaseSchedule(lipschitz=0.0, gradient=0.0, consistency=0.0),
     )
 
 

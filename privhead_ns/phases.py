@@ -17,6 +17,8 @@ class LossWeights:
     """λ3, Lipschitz bound of the colour network."""
     gradient: float
     """λ4, gradient magnitude of protected views."""
+    consistency: float
+    """Magnitudes that places on the surface carry; our addition."""
 
 
 @dataclass
@@ -37,9 +39,11 @@ class PhaseSchedule:
     """λ3 in phase 2."""
     gradient: float = 2.0
     """λ4 in phase 2."""
+    consistency: float = 5.0
+    """Weight in both phases of the magnitudes that places on the surface carry, seen alike from all sides."""
     initial_beta: float = 0.01
     """β of VolSDF, or NeuS's scale, to start from, as a fraction of the longest side of the head's box."""
-    final_beta: float = 0.0005
+    final_beta: float = 0.001
     """What β shrinks to, exponentially over both phases."""
     final_learning_rate: float = 0.1
     """Learning rates fall exponentially over both phases, to this fraction."""
@@ -62,8 +66,8 @@ class PhaseSchedule:
     def weights(self, step: int) -> LossWeights:
         """Returns the weights of Eq. 9: λ3 = λ4 = 0 in phase 1, λ1 = `rgb_in_phase2` in phase 2."""
         if self.phase(step) == 1:
-            return LossWeights(self.rgb, self.eikonal, 0.0, 0.0)
-        return LossWeights(self.rgb_in_phase2, self.eikonal, self.lipschitz, self.gradient)
+            return LossWeights(self.rgb, self.eikonal, 0.0, 0.0, self.consistency)
+        return LossWeights(self.rgb_in_phase2, self.eikonal, self.lipschitz, self.gradient, self.consistency)
 
     def beta(self, step: int) -> float:
         """Returns β as a fraction of the longest side of the head's box."""

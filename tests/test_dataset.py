@@ -56,7 +56,7 @@ def test_views_are_of_the_kinds_protected(dataset: PrivheadDataset) -> None:
 @pytest.mark.parametrize("index", FACES)
 def test_a_protected_view_is_grey(dataset: PrivheadDataset, capture: Path, index: int) -> None:
     data = dataset[index]
-    assert set(data) - {"mask"} == {"image_idx", "image", "magnitude", "protected"}
+    assert set(data) - {"mask"} == {"image_idx", "image", "magnitude", "within", "protected"}
     image = data["image"]
     assert image.shape == (SIZE, SIZE, 3)
     assert torch.equal(image[..., 0], image[..., 1]) and torch.equal(image[..., 0], image[..., 2])
@@ -64,6 +64,16 @@ def test_a_protected_view_is_grey(dataset: PrivheadDataset, capture: Path, index
     assert expected.max() > 0.1
     np.testing.assert_allclose(image[..., 0], np.sqrt(expected), atol=1e-4)
     np.testing.assert_allclose(data["magnitude"][..., 0], expected * np.sqrt(3), atol=1e-5)
+
+
+@pytest.mark.parametrize("index", [NEUTRAL[0], FACES[0]])
+def test_within_means_that_all_pixels_around_are_head(dataset: PrivheadDataset, index: int) -> None:
+    data = dataset[index]
+    mask = np.pad(data.get("mask", torch.ones(SIZE, SIZE, 1))[..., 0].numpy(), 1)
+    around = [np.roll(mask, (dy, dx), axis=(0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    expected = np.min(around, axis=0)[1:-1, 1:-1] == 1
+    assert 0 < expected.mean() < 1
+    np.testing.assert_array_equal(data["within"][..., 0], expected)
 
 
 @pytest.mark.parametrize("index", NEUTRAL)

@@ -120,3 +120,25 @@ def test_colour_reaches_features_and_network() -> None:
     for parameter in [*head.features.parameters(), head.color_network.layers[0].weight]:
         assert isinstance(parameter.grad, Tensor)
         assert parameter.grad.abs().max() > 0
+
+
+def test_a_magnitude_is_positive_where_visible_and_zero_elsewhere() -> None:
+    head, positions = dented(), inside(40)
+    normals = directions = torch.nn.functional.normalize(positions, dim=-1)
+    visible = torch.arange(40) % 3 == 0
+    magnitudes = head.magnitude(positions, normals, directions, visible)
+    assert magnitudes.shape == (40, 1)
+    assert (magnitudes[~visible] == 0).all() and (magnitudes[visible] > 0).all()
+    elsewhere = head.magnitude(positions, normals, -directions, visible)
+    assert (elsewhere[visible] != magnitudes[visible]).any()  # a slanted surface crowds its colours
+
+
+def test_a_magnitude_leaves_colour_alone() -> None:
+    head, positions = field(), inside(40)
+    visible = torch.ones(40, dtype=torch.bool)
+    head.magnitude(positions, positions, positions, visible).sum().backward()
+    for parameter in [*head.magnitude_features.parameters(), *head.magnitude_network.parameters()]:
+        assert isinstance(parameter.grad, Tensor)
+        assert parameter.grad.abs().max() > 0
+    for parameter in [*head.features.parameters(), *head.color_network.parameters()]:
+        assert parameter.grad is None

@@ -10,12 +10,12 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
-from privhead_ns.model.losses import eikonal_loss, gradient_loss, mask_loss, rgb_loss
+from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.operators import SMOOTHING, GradientMagnitude, OperatorConfig
 from privhead_ns.phases import LossWeights
 
-PHASE_1, PHASE_2 = LossWeights(1.0, 0.1, 0.0, 0.0), LossWeights(0.5, 0.1, 1e-3, 2.0)
+PHASE_1, PHASE_2 = LossWeights(1.0, 0.1, 0.0, 0.0, 3.0), LossWeights(0.5, 0.1, 1e-3, 2.0, 3.0)
 EDGE, NEUTRAL = 6, 20
 """Edge of the two patches, and number of neutral rays before them."""
 
@@ -60,6 +60,14 @@ def test_gradient_loss_strengthens_edges_that_are_too_weak() -> None:
     scale = torch.ones((), requires_grad=True)
     gradient_loss(ramp * scale, torch.full((1, 6, 6), 0.1), GradientMagnitude()).mean().backward()
     torch.testing.assert_close(scale.grad, torch.tensor(-0.02 * math.sqrt(3)))
+
+
+def test_consistency_loss_counts_only_what_lies_within_the_head() -> None:
+    carried = torch.tensor([[0.1], [0.5], [0.5], [0.2]])
+    magnitude = torch.tensor([[0.1], [0.2], [0.2], [0.6]])
+    within = torch.tensor([[1.0], [1.0], [0.0], [0.5]])
+    expected = torch.tensor([[0.0], [0.3], [0.0], [0.2]])
+    torch.testing.assert_close(consistency_loss(carried, magnitude, within), expected)
 
 
 def test_eikonal_loss_is_zero_on_unit_gradients_only() -> None:
@@ -114,6 +122,7 @@ def batch(seed: int = 1) -> dict:
     return {
         "image": random(number, 3, seed=seed),
         "magnitude": random(number, 1, seed=seed + 1),
+        "within": (random(number, 1, seed=seed + 2) > 0.2).float(),
         "mask": torch.ones(number, 1),
         "protected": torch.arange(number) >= NEUTRAL,
         "patches": torch.Size([2, EDGE, EDGE]),
@@ -127,9 +136,11 @@ def losses_of(given: dict, weights: LossWeights = PHASE_2) -> dict[str, Tensor]:
 
 
 def test_the_model_weighs_the_terms() -> None:
-    once = losses_of(batch(), LossWeights(1.0, 1.0, 1.0, 1.0))
-    weighed = losses_of(batch(), LossWeights(0.5, 0.1, 1e-3, 2.0))
-    for name, factor in {"rgb": 0.5, "eikonal": 0.1, "lipschitz": 1e-3, "gradient": 2, "mask": 1, "bending": 1}.items():
+    once = losses_of(batch(), LossWeights(1.0, 1.0, 1.0, 1.0, 1.0))
+    weighed = losses_of(batch(), PHASE_2)
+    factors = {"rgb": 0.5, "eikonal": 0.1, "lipschitz": 1e-3, "gradient": 2, "consistency": 3, "mask": 1, "bending": 1}
+    assert set(weighed) == set(factors)
+    for name, factor in factors.items():
         torch.testing.assert_close(weighed[name], factor * once[name])
 
 
@@ -154,6 +165,17 @@ def test_the_model_compares_each_patch_with_its_own_magnitudes() -> None:
     assert head.get_loss_dict(outputs, given)["gradient"] < 1e-6
     given["magnitude"][NEUTRAL:] = magnitude.flip(0).reshape(-1, 1)
     assert head.get_loss_dict(outputs, given)["gradient"] > 1e-2
+
+
+def test_the_model_leaves_the_outline_out_of_the_carried_magnitudes() -> None:
+    given, head = batch(), model()
+    outputs = head(rays(len(given["image"])))
+    expected = head.get_loss_dict(outputs, given)["consistency"]
+    assert expected > 0
+    given["magnitude"] = torch.where(given["within"] > 0, given["magnitude"], 9.0)
+    torch.testing.assert_close(head.get_loss_dict(outputs, given)["consistency"], expected)
+    outputs["accumulation"] = torch.zeros_like(outputs["accumulation"])  # rays past the head say nothing of it
+    assert head.get_loss_dict(outputs, given)["consistency"] == 0
 
 
 @pytest.mark.parametrize("background", [(0.0, 0.5, 1.0), None])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -31,6 +33,7 @@ class PrivheadDataset(InputDataset):
         Returns:
             image: (H, W, 3), colour of a neutral view, grey magnitude of a protected one.
             magnitude: (H, W, 1), σ of the view's colours, 0 in the operator's margin.
+            within: (H, W, 1), 1 where σ saw nothing but the head, or there are no masks, and 0 elsewhere.
             mask: (H, W, 1), share of each pixel that the head covers; only where the capture has masks.
             protected: whether the view is protected.
         """
@@ -38,24 +41,32 @@ class PrivheadDataset(InputDataset):
             image = torch.from_numpy(self.get_numpy_image(image_idx))
         else:
             image = self.get_image_float32(image_idx)
+        magnitude = self.magnitude(image_idx)
+        mask = torch.ones_like(magnitude)
         data: dict[str, int | Tensor] = {
             "image_idx": image_idx,
             "image": image,
-            "magnitude": self.magnitude(image_idx)[..., None],
+            "magnitude": magnitude[..., None],
             "protected": torch.tensor(self.protected[image_idx]),
         }
         if self._dataparser_outputs.mask_filenames is not None:
-            data["mask"] = torch.from_numpy(read_mask(self._dataparser_outputs.mask_filenames[image_idx]))[..., None]
+            mask = torch.from_numpy(read_mask(self._dataparser_outputs.mask_filenames[image_idx]))
+            data["mask"] = mask[..., None]
+        data["within"] = whole(mask, self.operator.margin)[..., None]
         return data
+
+    @cached_property
+    def operator(self) -> Operator:
+        """The capture's σ."""
+        return self.metadata["operator"].setup()
 
     def magnitude(self, image_idx: int) -> Float[Tensor, "height width"]:
         """Returns σ of a view: as stored where it is protected, computed where it is neutral."""
         if self.protected[image_idx]:
             path = self.image_filenames[image_idx]
             return torch.from_numpy(read_magnitude(path, self.metadata["magnitude_maximum"]))
-        operator: Operator = self.metadata["operator"].setup()
         colour = torch.from_numpy(self.colour(image_idx)).permute(2, 0, 1)[None]
-        return F.pad(operator(colour), [operator.margin] * 4)[0]
+        return F.pad(self.operator(colour), [self.operator.margin] * 4)[0]
 
     def get_image_float32(self, image_idx: int) -> Float[Tensor, "height width 3"]:
         """Returns the view as it may be shown."""
@@ -70,6 +81,12 @@ class PrivheadDataset(InputDataset):
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
         """Returns the view as it may be shown, in 8 bits."""
         return (self.get_image_float32(image_idx) * 255).round().byte().numpy()
+
+
+def whole(mask: Float[Tensor, "height width"], margin: int) -> Float[Tensor, "height width"]:
+    """Returns 1 where all pixels up to `margin` away lie in the image and wholly in the mask, 0 elsewhere."""
+    outside = F.pad((mask < 1).float(), [margin] * 4, value=1.0)[None, None]
+    return 1 - F.max_pool2d(outside, 2 * margin + 1, stride=1)[0, 0]
 
 
 def magnitude_picture(magnitude: Float[Tensor, "*batch"], maximum: float) -> Float[Tensor, "*batch 3"]:

@@ -59,7 +59,7 @@ class PhasePixelSampler(PixelSampler):
 
         Returns:
             indices: (n, 3), dataset index of the image, y and x; patches come last, row by row.
-            image, magnitude, mask, protected: the pixels' values, as `PrivheadDataset.get_data` tells them.
+            image, magnitude, within, mask, protected: the pixels' values, as `PrivheadDataset.get_data` tells them.
             patches: (number, edge, edge) of the patches; only in phase 2.
         """
         if self.phase is None:
@@ -117,7 +117,8 @@ class PhasePixelSampler(PixelSampler):
     def gather(self, image_batch: dict[str, Tensor], pixels: Pixels) -> dict[str, Any]:
         """Returns the values at the pixels, and the pixels with the dataset's numbers for the images."""
         image, y, x = pixels.unbind(-1)
-        batch = {key: image_batch[key][image, y, x] for key in ("image", "magnitude", "mask") if key in image_batch}
+        keys = ("image", "magnitude", "within", "mask")
+        batch = {key: image_batch[key][image, y, x] for key in keys if key in image_batch}
         numbers = image_batch["image_idx"].to(pixels.device)[image]
         return batch | {"protected": image_batch["protected"][image], "indices": torch.stack([numbers, y, x], dim=-1)}
 

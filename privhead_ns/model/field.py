@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float
@@ -42,9 +42,9 @@ class HeadField(nn.Module):
     Args:
         aabb: lower and upper corner of the box.
         voxel_size: wanted edge of the finest voxels, in capture units.
-        feature_channels: colour features per grid; there are two grids, the finest and one of a quarter its points a
-            side.
-        hidden_units: width of the colour network's two hidden layers.
+        feature_channels: features of colour, and of magnitude, per grid; there are two grids, the finest and one of a
+            quarter its points a side.
+        hidden_units: width of the two hidden layers of the networks of colour and of magnitude.
         beta: VolSDF's β, or NeuS's scale, as a fraction of the box's longest side; training lets it shrink.
     """
 
@@ -66,6 +66,16 @@ class HeadField(nn.Module):
         self.sdf_grids = ScalarPyramid(levels)
         self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
         self.color_network = LipschitzMLP((self.features.channels + 3, hidden_units, hidden_units, 3))
+        self.magnitude_features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
+        self.magnitude_network = nn.Sequential(
+            nn.Linear(self.magnitude_features.channels + 6, hidden_units),
+            nn.ReLU(),
+            nn.Linear(hidden_units, hidden_units),
+            nn.ReLU(),
+            nn.Linear(hidden_units, 1),
+            nn.Softplus(),
+        )
+        nn.init.constant_(cast(Tensor, self.magnitude_network[-2].bias), -3.0)  # skin is faint
         self.relative_beta: Tensor
         self.register_buffer("relative_beta", torch.tensor(beta))
         self.start_as_ellipsoid()
@@ -112,3 +122,19 @@ class HeadField(nn.Module):
         seen = torch.cat([self.features(self.normalize(positions[visible])), normals[visible]], dim=-1)
         colors = torch.sigmoid(self.color_network(seen))
         return torch.zeros_like(positions).masked_scatter(visible[..., None], colors)
+
+    def magnitude(
+        self,
+        positions: Float[Tensor, "*batch 3"],
+        normals: Float[Tensor, "*batch 3"],
+        directions: Float[Tensor, "*batch 3"],
+        visible: Bool[Tensor, "*batch"],
+    ) -> Float[Tensor, "*batch 1"]:
+        """Returns the magnitude that each place carries, in colour units per pixel, where `visible`, and 0 elsewhere.
+
+        It stands beside the colour and need not be the magnitude of its gradient. It depends on the viewing direction,
+        for a slanted surface crowds its colours together.
+        """
+        places = self.magnitude_features(self.normalize(positions[visible]))
+        magnitudes = self.magnitude_network(torch.cat([places, normals[visible], directions[visible]], dim=-1))
+        return torch.zeros_like(positions[..., :1]).masked_scatter(visible[..., None], magnitudes)

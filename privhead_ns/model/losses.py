@@ -1,4 +1,4 @@
-"""The terms of Eq. 9 and two of our own, unreduced."""
+"""The terms of Eq. 9 and three of our own, unreduced."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ def gradient_loss(
     """
     inner = slice(operator.margin, magnitude.shape[1] - operator.margin)
     return (operator(rendered.permute(0, 3, 1, 2)) - magnitude[:, inner, inner]).abs()
+
+
+def consistency_loss(
+    carried: Float[Tensor, "*batch 1"],
+    magnitude: Float[Tensor, "*batch 1"],
+    within: Float[Tensor, "*batch 1"],
+) -> Float[Tensor, "*batch 1"]:
+    """L1 distance of the magnitudes that places on the surface carry from those of the views, where `within`.
+
+    Eq. 5 alone leaves the sign of every edge open, and where patches settle on different signs they bend the surface to
+    make ends meet. Here a place has one magnitude for all views, as it would have one colour: an edge must then lie
+    where the views agree, and no sign comes into it.
+
+    Args:
+        carried: rendered magnitudes.
+        magnitude: σ of the views at the same pixels.
+        within: share to which σ saw nothing but the head there; at the outline it sees the background, too.
+    """
+    return within * (carried - magnitude).abs()
 
 
 def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]:

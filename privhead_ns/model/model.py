@@ -18,7 +18,7 @@ from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.model.background import BackgroundField
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.losses import eikonal_loss, gradient_loss, mask_loss, rgb_loss
+from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
 from privhead_ns.model.renderer import SurfaceRenderer
 from privhead_ns.model.voxels import grid_bending
 from privhead_ns.operators import Operator
@@ -38,16 +38,16 @@ class PrivheadModelConfig(ModelConfig):
     max_voxels: int = 1_500_000
     """Upper bound of their number; voxels are made larger to keep it."""
     feature_channels: int = 4
-    """Colour features per voxel grid."""
+    """Features of colour, and as many of magnitude, per voxel grid."""
     hidden_units: int = 32
-    """Width of the colour network's two hidden layers."""
+    """Width of the two hidden layers of the networks of colour and of magnitude."""
     num_coarse_samples: int = 32
     """Evenly spaced samples per ray, which find the surface."""
     num_samples: int = 16
     """Samples per ray at the surface, which are rendered."""
     mask_weight: float = 0.03
     """Weight of the mask loss, where the capture has masks."""
-    bending_weight: float = 0.05
+    bending_weight: float = 0.4
     """Weight of the squared curvature of the sdf's level sets, in voxels."""
     eval_num_rays_per_chunk: int = 8192
     """Rays rendered at a time outside training."""
@@ -93,8 +93,8 @@ class PrivheadModel(Model):
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters by how fast they are to learn."""
-        colors = list(self.field.color_network.parameters())
-        features = list(self.field.features.parameters())
+        colors = [*self.field.color_network.parameters(), *self.field.magnitude_network.parameters()]
+        features = [*self.field.features.parameters(), *self.field.magnitude_features.parameters()]
         if self.background is not None:
             colors += self.background.network.parameters()
             features += self.background.features.parameters()
@@ -109,7 +109,8 @@ class PrivheadModel(Model):
 
         Returns:
             normals, in [0, 1] as Nerfstudio wants them; rgb; depth, the distance along the unit ray, well behind the
-            head's box where the ray meets no head; accumulation. In training also geometry, the tabulated sdf.
+            head's box where the ray meets no head; accumulation. In training also geometry, the tabulated sdf, and
+            carried, the magnitudes that places on the surface carry.
         """
         geometry = self.field.geometry()
         head = self.renderer(ray_bundle, self.field, geometry)
@@ -120,7 +121,7 @@ class PrivheadModel(Model):
             "depth": torch.where(head.accumulation > 0.5, head.depth, self.depth_behind(ray_bundle)),
             "accumulation": head.accumulation,
         }
-        return outputs | {"geometry": geometry} if self.training else outputs
+        return outputs | {"geometry": geometry, "carried": head.magnitude} if self.training else outputs
 
     def depth_behind(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:
         """Returns a depth behind the box: a box's diagonal behind its centre. Fusing depth needs to see past it."""
@@ -130,7 +131,7 @@ class PrivheadModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Returns the weighted terms of Eq. 9, and of masks and bending."""
+        """Returns the weighted terms of Eq. 9, and of masks, bending and consistency."""
         del metrics_dict
         weights, rgb = self.loss_weights, outputs["rgb"]
         neutral = ~batch["protected"].to(self.device)
@@ -146,6 +147,10 @@ class PrivheadModel(Model):
             difference = gradient_loss(rgb[-rays:].reshape(*shape, 3), magnitude, self.operator)
             losses["gradient"] = weights.gradient * difference.mean()
             losses["lipschitz"] = weights.lipschitz * self.field.color_network.lipschitz
+        if "carried" in outputs:
+            within = batch["within"].to(self.device) * outputs["accumulation"].detach()
+            difference = consistency_loss(outputs["carried"], batch["magnitude"].to(self.device), within)
+            losses["consistency"] = weights.consistency * difference.mean()
         if "geometry" in outputs:
             geometry = outputs["geometry"]
             bending = grid_bending(geometry.sdf, geometry.spacing)

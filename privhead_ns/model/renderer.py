@@ -24,6 +24,8 @@ class Rendered(NamedTuple):
 
     rgb: Float[Tensor, "rays 3"]
     """Colour in [0, 1], black where the ray passes the head by."""
+    magnitude: Float[Tensor, "rays 1"]
+    """Magnitude that the places on the surface carry, in colour units per pixel."""
     accumulation: Float[Tensor, "rays 1"]
     """Opacity in [0, 1]."""
     depth: Float[Tensor, "rays 1"]
@@ -66,11 +68,15 @@ class SurfaceRenderer(nn.Module):
         weights = self.weights(sdf, distances, field.beta)
         share = crossing(sdf[:, :-1], sdf[:, 1:])
         normals = F.normalize(between(torch.stack(gradient, dim=-1), share), dim=-1)
-        colors = field.color(between(positions, share), normals, weights.detach() > NEGLIGIBLE)
+        places, visible = between(positions, share), weights.detach() > NEGLIGIBLE
+        colors = field.color(places, normals, visible)
+        directions = ray_bundle.directions[:, None].expand_as(places)
+        magnitudes = field.magnitude(places, normals.detach(), directions, visible)
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
         return Rendered(
             rgb=(weights * colors).sum(dim=1),
+            magnitude=(weights * magnitudes).sum(dim=1),
             accumulation=accumulation.clamp(max=1),
             depth=(weights * between(distances[..., None], share)).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
