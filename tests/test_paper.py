@@ -145,7 +145,8 @@ def capture(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def small(capture: Path, steps: int) -> PrivheadTrainerConfig:
     """The method with small networks, one step of phase 1, and as many as are left of phase 2."""
     config = paper()
-    config.data, config.output_dir, config.timestamp, config.experiment_name = capture, capture.parent, "run", "x"
+    config.pipeline.datamanager.data = capture
+    config.output_dir, config.timestamp, config.experiment_name = capture.parent, "run", "x"
     config.vis, config.steps_per_save, config.machine.device_type = "tensorboard", 1, "cpu"
     model, phases = config.pipeline.model, config.pipeline.phases  # type: ignore[attr-defined]
     model.hidden_layers, model.hidden_units = 4, 64
