@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
-
 from privhead_method_configs.privhead import trainer
+
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.pixel_sampler import PhasePixelSamplerConfig
 from privhead_ns.paper.model import PaperModelConfig

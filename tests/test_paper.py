@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from nerfstudio.utils.eval_utils import eval_setup
+from privhead_method_configs.paper import paper
 from raw_folder import write_raw_capture
 from torch import Tensor
 
-from privhead_method_configs.paper import paper
 from privhead_ns.capture.protect import protect
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.model.density import laplace_cdf

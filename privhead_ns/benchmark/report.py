@@ -44,9 +44,13 @@ def write_report(measurements: list[Measurement], heads: list[Path], output_dir:
     """
     write_csv(measurements, output_dir / "benchmark.csv")
     means = {label: averages(measurements, label) for label in labels(measurements)}
-    race = {"races": [asdict(race) for race in races(measurements)]}
-    entries = [asdict(measurement) for measurement in measurements]
-    write_json(output_dir / "benchmark.json", {"measurements": entries, "means": means, "ratios": ratios(means)} | race)
+    content = {
+        "measurements": [asdict(measurement) for measurement in measurements],
+        "means": means,
+        "ratios": ratios(means),
+        "races": [asdict(race) for race in races(measurements)],
+    }
+    write_json(output_dir / "benchmark.json", content)
     console.print("Drawing the picture")
     save_comparison(output_dir / "benchmark.png", picture_rows(measurements, heads, output_dir))
     console.print(table(measurements))

@@ -96,9 +96,7 @@ def bisect_beta(
     return high
 
 
-def within(
-    sdf: Float[Tensor, "rays n"], distances: Float[Tensor, "rays n"], beta: Beta, tolerance: float
-) -> Tensor:
+def within(sdf: Float[Tensor, "rays n"], distances: Float[Tensor, "rays n"], beta: Beta, tolerance: float) -> Tensor:
     """Returns for each ray whether the bound stays below the tolerance: (rays, 1)."""
     return opacity_bound(sdf, distances, beta).amax(dim=1, keepdim=True) <= tolerance
 
