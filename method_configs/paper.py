@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from nerfstudio.engine.optimizers import AdamOptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
-from privhead_method_configs.privhead import trainer
 
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.pixel_sampler import PhasePixelSamplerConfig
@@ -12,6 +11,8 @@ from privhead_ns.paper.model import PaperModelConfig
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.pipeline import PrivheadPipelineConfig
 from privhead_ns.trainer import PrivheadTrainerConfig
+
+from .privhead import trainer
 
 
 def paper() -> PrivheadTrainerConfig:
