@@ -54,8 +54,7 @@ class PrivheadPipeline(VanillaPipeline):
         phases = self.config.phases
         self.datamanager.phase = phases.phase(step)
         model = cast(PrivheadModel, self.model)
-        model.loss_weights = phases.weights(step)
-        model.field.relative_beta.fill_(phases.beta(step))
+        model.set_schedule(phases.weights(step), phases.beta(step))
         sees = "colour of neutral views" if phases.phase(step) == 1 else "magnitude of protected views"
         self.progress.value = f"phase {phases.phase(step)} ({sees}), step {step} of {phases.total_steps}"
 

@@ -12,16 +12,18 @@ from raw_folder import edit, write_raw_capture
 from rich.console import Console
 
 from privhead_ns.benchmark import benchmark
-from privhead_ns.benchmark.benchmark import Measurement, Settings, run_benchmark
+from privhead_ns.benchmark.benchmark import VARIANTS as ALL
+from privhead_ns.benchmark.benchmark import Measurement, Settings, run_benchmark, train_timed
 from privhead_ns.benchmark.oracle import OracleDataManagerConfig, OracleDataParserConfig
-from privhead_ns.benchmark.report import ratios, table, write_report
+from privhead_ns.benchmark.report import PAPER, STAGE_1, races, ratios, table, write_report
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
+from privhead_ns.training_run import TrainingRun
 
-SETTINGS = Settings(seed=42, phase2_steps=20)
+SETTINGS = Settings(seed=42, phase2_steps=20, paper_minutes=1.0)
 VARIANTS = ["stage-2", "full-rgb"]
 
 
@@ -136,6 +138,40 @@ def test_the_table_averages_heads_and_shows_only_final_states() -> None:
         ("b", "stage 2", "4"),
         ("mean", "stage 2", "2.5"),
     ]
+
+
+def test_the_race_is_to_the_best_figure_of_the_papers_configuration() -> None:
+    theirs = [
+        measurement(label=PAPER, seconds=60.0, chamfer=5.0),
+        measurement(label=PAPER, seconds=600.0, chamfer=3.0),
+        measurement(label=PAPER, seconds=900.0, chamfer=4.0),
+    ]
+    ours = [measurement(label=STAGE_1, seconds=10.0, chamfer=3.5), measurement(seconds=30.0, chamfer=2.0)]
+    (race,) = races(theirs + ours)
+    assert (race.chamfer, race.paper_seconds, race.our_seconds) == (3.0, 600.0, 30.0)
+    assert "20 times as fast" in race.in_plain_words()
+    (lost,) = races([*theirs, ours[0]])
+    assert lost.our_seconds is None and "never as good" in lost.in_plain_words()
+    assert races(theirs) == [] and races([*theirs, measurement(head="b")]) == []
+
+
+def test_the_papers_configuration_gets_as_many_steps_as_fit_its_time(
+    tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def train(_method: str, _data: Path, training: Path, steps: int, *others: object) -> TrainingRun:
+        training.mkdir()
+        calls.append((steps, *others))
+        return TrainingRun(tmp_path / "config.yml", reported={0: 0.0, 3: 1.5})
+
+    monkeypatch.setattr(benchmark, "train", train)
+    train_timed(ALL["paper"], tmp_path, tmp_path, tmp_path / "training", SETTINGS, console)
+    steps, _, flags, seconds = calls[1]
+    assert (steps, seconds) == (121, 60), "half a second a step: 120 in a minute, and step 0"
+    assert flags["--steps-per-save"] == 12
+    assert flags["--pipeline.phases.phase1-steps"] == 37, "its last step, number 36, is a checkpoint"
+    assert flags["--pipeline.phases.phase1-steps"] + flags["--pipeline.phases.phase2-steps"] == steps
 
 
 @pytest.fixture(scope="module")

@@ -43,14 +43,19 @@ class Variant:
     """Whether it is given the raw capture."""
     every_checkpoint: bool = False
     """Whether to measure all checkpoints, the first of which ends phase 1, and not only the last."""
+    timed: bool = False
+    """Whether it gets a time budget instead of steps."""
 
 
 VARIANTS = {
     "stage-2": Variant("stage 2", "privhead", every_checkpoint=True),
     "full-rgb": Variant("full RGB", "privhead-rgb", sees_photographs=True),
     "no-lipschitz": Variant("no Lipschitz", "privhead", {"--pipeline.phases.lipschitz": 0.0}),
+    "paper": Variant("paper's VolSDF", "privhead-paper", every_checkpoint=True, timed=True),
 }
 """All variants by the names that --variants takes."""
+PROBE_STEPS = 4
+"""Steps whose time tells how many fit a time budget; the first is not counted."""
 STAGE_1 = "stage 1"
 """Label of the state of `stage-2` at the end of phase 1."""
 
@@ -63,6 +68,8 @@ class Settings:
     """Of every run."""
     phase2_steps: int
     """Steps of phase 2, which are also what full RGB gets."""
+    paper_minutes: float
+    """Time budget of the paper's own configuration."""
 
     @property
     def schedule(self) -> PhaseSchedule:
@@ -177,7 +184,8 @@ def measure(head: Path, output_dir: Path, name: str, settings: Settings, console
     training, variant = folder / "training", VARIANTS[name]
     shutil.rmtree(training, ignore_errors=True)
     try:
-        run = train_variant(variant, head, protected, training, settings, console)
+        train_it = train_timed if variant.timed else train_variant
+        run = train_it(variant, head, protected, training, settings, console)
         steps = run.checkpoints if variant.every_checkpoint else run.checkpoints[-1:]
         measurements = [measure_step(variant, head, output_dir, folder, run, step, settings) for step in steps]
     finally:
@@ -202,6 +210,40 @@ def train_variant(
     return train(variant.method, protected, training, schedule.total_steps, console, flags | variant.flags)
 
 
+def train_timed(
+    variant: Variant, head: Path, protected: Path, training: Path, settings: Settings, console: Console
+) -> TrainingRun:
+    """Trains a variant until its time is up, with ten checkpoints on the way.
+
+    A probe of a few steps tells how many fit; phase 1 gets 30 % of them. Should the run be slower than its probe, it is
+    interrupted when the time is up.
+    """
+    del head
+    flags: dict[str, object] = {
+        "--machine.seed": settings.seed,
+        "--steps-per-eval-image": 0,
+        "--logging.steps-per-log": 1,
+        "--steps-per-save": 1_000_000,
+    }
+    probe = train(
+        variant.method, protected, training, PROBE_STEPS, console, flags | {"--max-num-iterations": PROBE_STEPS}
+    )
+    every = steps_between_checkpoints(60 * settings.paper_minutes, probe.seconds / (PROBE_STEPS - 1))
+    shutil.rmtree(training)
+    flags |= {
+        "--steps-per-save": every,
+        "--pipeline.phases.phase1-steps": 3 * every + 1,  # the first step is number 0, and its checkpoint is not kept
+        "--pipeline.phases.phase2-steps": 7 * every,
+    }
+    seconds = 60 * settings.paper_minutes
+    return train(variant.method, protected, training, 10 * every + 1, console, flags | variant.flags, seconds)
+
+
+def steps_between_checkpoints(seconds: float, seconds_per_step: float) -> int:
+    """Returns a tenth of the steps that fit the time, and at least 1."""
+    return max(1, int(seconds / (10 * max(seconds_per_step, 1e-6))))
+
+
 def measure_step(
     variant: Variant, head: Path, output_dir: Path, folder: Path, run: TrainingRun, step: int, settings: Settings
 ) -> Measurement:
@@ -209,7 +251,7 @@ def measure_step(
     path = folder / f"step-{step}.ply"
     mesh = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
     evaluation: Evaluation = evaluate(mesh, head)
-    face, ends_phase1 = evaluation.face, step == settings.schedule.phase1_steps - 1
+    face, ends_phase1 = evaluation.face, step == settings.schedule.phase1_steps - 1 and not variant.timed
     return Measurement(
         head=head.resolve().name,
         label=STAGE_1 if ends_phase1 else variant.label,

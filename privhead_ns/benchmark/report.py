@@ -6,7 +6,7 @@ import csv
 import io
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +30,7 @@ COLUMNS: Figures = {
 }
 """What the table shows of a measurement."""
 ORDER = [STAGE_1, *(variant.label for variant in VARIANTS.values())]
-OURS, ORACLE = VARIANTS["stage-2"].label, VARIANTS["full-rgb"].label
+OURS, ORACLE, PAPER = (VARIANTS[name].label for name in ("stage-2", "full-rgb", "paper"))
 
 
 def write_report(measurements: list[Measurement], heads: list[Path], output_dir: Path, console: Console) -> None:
@@ -44,13 +44,20 @@ def write_report(measurements: list[Measurement], heads: list[Path], output_dir:
     """
     write_csv(measurements, output_dir / "benchmark.csv")
     means = {label: averages(measurements, label) for label in labels(measurements)}
-    entries = [asdict(measurement) for measurement in measurements]
-    write_json(output_dir / "benchmark.json", {"measurements": entries, "means": means, "ratios": ratios(means)})
+    content = {
+        "measurements": [asdict(measurement) for measurement in measurements],
+        "means": means,
+        "ratios": ratios(means),
+        "races": [asdict(race) for race in races(measurements)],
+    }
+    write_json(output_dir / "benchmark.json", content)
     console.print("Drawing the picture")
     save_comparison(output_dir / "benchmark.png", picture_rows(measurements, heads, output_dir))
     console.print(table(measurements))
     if any(not measurement.final for measurement in measurements):
         console.print(curve(measurements))
+    for race in races(measurements):
+        console.print(race.in_plain_words())
     console.print(f"{output_dir / 'benchmark.csv'}, .json and .png; the picture shows the photographs: keep it here.")
 
 
@@ -114,6 +121,43 @@ def curve(measurements: list[Measurement]) -> Table:
             group = [m for m in measurements if m.label == label and m.step == step]
             figures = [[m.seconds for m in group], [m.chamfer for m in group], [m.face_chamfer for m in group]]
             result.add_row(label, str(step + 1), *(shown(mean(list(values))) for values in figures))
+    return result
+
+
+@dataclass(frozen=True)
+class Race:
+    """How long stage 2 and the paper's own configuration took on a head to the same Chamfer distance."""
+
+    head: str
+    chamfer: float
+    """The best that the paper's configuration reached within its time."""
+    unit: str
+    paper_seconds: float
+    """When it did."""
+    our_seconds: float | None
+    """When our first measured state at least as good was reached; None if there is none."""
+
+    def in_plain_words(self) -> str:
+        """Returns a sentence."""
+        reached = f"{self.head}: {PAPER} came to {shown(self.chamfer)} {self.unit} at best, after"
+        reached += f" {shown(self.paper_seconds)} s of training; {OURS}"
+        if self.our_seconds is None:
+            return f"{reached} was never as good."
+        factor = self.paper_seconds / self.our_seconds
+        return f"{reached} was as good after {shown(self.our_seconds)} s at the latest: {shown(factor)} times as fast."
+
+
+def races(measurements: list[Measurement]) -> list[Race]:
+    """Compares the times to equal Chamfer distance on each head that both were trained on."""
+    result = []
+    for head in dict.fromkeys(m.head for m in measurements):
+        theirs = [m for m in measurements if m.head == head and m.label == PAPER]
+        ours = [m for m in measurements if m.head == head and m.label in (STAGE_1, OURS)]
+        if not theirs or not ours:
+            continue
+        best = min(theirs, key=lambda m: m.chamfer)
+        reached = min((m.seconds for m in ours if m.chamfer <= best.chamfer), default=None)
+        result.append(Race(head, best.chamfer, best.unit, best.seconds, reached))
     return result
 
 

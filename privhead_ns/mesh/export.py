@@ -13,7 +13,6 @@ from privhead_ns.errors import UserError
 from privhead_ns.mesh.extract import extract_mesh
 from privhead_ns.mesh.files import check_target, save_mesh
 from privhead_ns.model.model import PrivheadModel
-from privhead_ns.model.voxels import trilinear
 
 
 def export_mesh(
@@ -60,8 +59,4 @@ def export_mesh(
 @torch.no_grad()
 def surface(model: PrivheadModel, resolution: int) -> trimesh.Trimesh:
     """Returns the zero level of a model's signed distance, in the capture's frame and units."""
-    field = model.field
-    table = field.sdf_grids()[..., None]
-    return extract_mesh(
-        lambda points: trilinear(table, field.normalize(points))[..., 0], field.aabb, resolution, model.device
-    )
+    return extract_mesh(model.field.sdf_function(), model.field.aabb, resolution, model.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
@@ -106,7 +107,12 @@ class HeadField(nn.Module):
 
     def sdf(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
         """Returns the signed distance in capture units; outside the box, that of the nearest point of its faces."""
-        return trilinear(self.sdf_grids()[..., None], self.normalize(positions))[..., 0]
+        return self.sdf_function()(positions)
+
+    def sdf_function(self) -> Callable[[Float[Tensor, "*batch 3"]], Float[Tensor, "*batch"]]:
+        """Returns the signed distance as a function of positions, for many calls: the grids are summed once."""
+        table = self.sdf_grids()[..., None]
+        return lambda positions: trilinear(table, self.normalize(positions))[..., 0]
 
     def forward_geonetwork(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 1"]:
         """What Nerfstudio's marching cubes calls for signed distances."""

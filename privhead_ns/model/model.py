@@ -19,7 +19,7 @@ from privhead_ns.model.background import BackgroundField
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
-from privhead_ns.model.renderer import SurfaceRenderer
+from privhead_ns.model.renderer import Rendered, SurfaceRenderer
 from privhead_ns.model.voxels import grid_bending
 from privhead_ns.operators import Operator
 from privhead_ns.phases import LossWeights, PhaseSchedule
@@ -67,24 +67,33 @@ class PrivheadModel(Model):
     loss_weights: LossWeights
 
     def populate_modules(self) -> None:
-        """Builds field, renderer, operator and, for captures without masks, the background."""
+        """Builds head, operator and, for captures without masks, the background."""
         super().populate_modules()
         metadata: dict[str, Any] = self.kwargs["metadata"]
         aabb = self.scene_box.aabb
         self.collider = AABBBoxCollider(self.scene_box)
-        self.field = HeadField(
-            aabb,
-            voxel_size=self.voxel_size(metadata["pixel_size"]),
-            feature_channels=self.config.feature_channels,
-            hidden_units=self.config.hidden_units,
-            beta=PhaseSchedule().initial_beta,
-        )
-        self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
+        self.populate_head()
         self.operator: Operator = metadata["operator"].setup()
         self.magnitude_maximum: float = metadata["magnitude_maximum"]
         self.background_color: Tensor
         self.register_buffer("background_color", torch.tensor(metadata["background"] or (0.0, 0.0, 0.0)))
         self.background = None if metadata["background"] else BackgroundField(aabb)
+
+    def populate_head(self) -> None:
+        """Builds field and renderer."""
+        self.field = HeadField(
+            self.scene_box.aabb,
+            voxel_size=self.voxel_size(self.kwargs["metadata"]["pixel_size"]),
+            feature_channels=self.config.feature_channels,
+            hidden_units=self.config.hidden_units,
+            beta=PhaseSchedule().initial_beta,
+        )
+        self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
+
+    def set_schedule(self, weights: LossWeights, relative_beta: float) -> None:
+        """Takes on the weights of a step, and its β as a fraction of the longest side of the head's box."""
+        self.loss_weights = weights
+        self.field.relative_beta.fill_(relative_beta)
 
     def voxel_size(self, pixel_size: float) -> float:
         """Returns the edge of the finest voxels in capture units, given that of a pixel at the head."""
@@ -109,19 +118,28 @@ class PrivheadModel(Model):
 
         Returns:
             normals, in [0, 1] as Nerfstudio wants them; rgb; depth, the distance along the unit ray, well behind the
-            head's box where the ray meets no head; accumulation. In training also geometry, the tabulated sdf, and
-            carried, the magnitudes that places on the surface carry.
+            head's box where the ray meets no head; accumulation. In training also geometry, the tabulated sdf, and,
+            where their weight is not 0, carried: the magnitudes that places on the surface carry.
         """
         geometry = self.field.geometry()
-        head = self.renderer(ray_bundle, self.field, geometry)
+        carries = self.training and self.loss_weights.consistency > 0
+        head = self.renderer(ray_bundle, self.field, geometry, carries)
+        outputs = self.over_background(ray_bundle, head)
+        if self.training:
+            outputs["geometry"] = geometry
+        if head.magnitude is not None:
+            outputs["carried"] = head.magnitude
+        return outputs
+
+    def over_background(self, ray_bundle: RayBundle, head: Rendered) -> dict[str, Any]:
+        """Returns the outputs of rays, with the background behind the head."""
         behind = self.background_color if self.background is None else self.background(ray_bundle)
-        outputs: dict[str, Any] = {
+        return {
             "normals": (head.normals + 1) / 2,
             "rgb": head.rgb + (1 - head.accumulation) * behind,
             "depth": torch.where(head.accumulation > 0.5, head.depth, self.depth_behind(ray_bundle)),
             "accumulation": head.accumulation,
         }
-        return outputs | {"geometry": geometry, "carried": head.magnitude} if self.training else outputs
 
     def depth_behind(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:
         """Returns a depth behind the box: a box's diagonal behind its centre. Fusing depth needs to see past it."""

@@ -24,14 +24,14 @@ class Rendered(NamedTuple):
 
     rgb: Float[Tensor, "rays 3"]
     """Colour in [0, 1], black where the ray passes the head by."""
-    magnitude: Float[Tensor, "rays 1"]
-    """Magnitude that the places on the surface carry, in colour units per pixel."""
     accumulation: Float[Tensor, "rays 1"]
     """Opacity in [0, 1]."""
     depth: Float[Tensor, "rays 1"]
     """Mean distance along the unit ray of what it meets, in capture units; means nothing where that is nothing."""
     normals: Float[Tensor, "rays 3"]
     """Unit normals in the capture's frame; zero where the ray meets nothing."""
+    magnitude: Float[Tensor, "rays 1"] | None = None
+    """Magnitude that the places on the surface carry, in colour units per pixel; only where asked for."""
 
 
 class SurfaceRenderer(nn.Module):
@@ -55,7 +55,9 @@ class SurfaceRenderer(nn.Module):
             num_samples, train_stratified=False, include_original=False, histogram_padding=0.01 / num_coarse_samples
         )
 
-    def forward(self, ray_bundle: RayBundle, field: HeadField, geometry: Geometry) -> Rendered:
+    def forward(
+        self, ray_bundle: RayBundle, field: HeadField, geometry: Geometry, with_magnitude: bool = False
+    ) -> Rendered:
         """Renders rays that carry their nears and fars."""
         with torch.no_grad():
             coarse = self.coarse(ray_bundle)
@@ -70,16 +72,18 @@ class SurfaceRenderer(nn.Module):
         normals = F.normalize(between(torch.stack(gradient, dim=-1), share), dim=-1)
         places, visible = between(positions, share), weights.detach() > NEGLIGIBLE
         colors = field.color(places, normals, visible)
-        directions = ray_bundle.directions[:, None].expand_as(places)
-        magnitudes = field.magnitude(places, normals.detach(), directions, visible)
         weights = weights[..., None]
+        magnitude = None
+        if with_magnitude:
+            directions = ray_bundle.directions[:, None].expand_as(places)
+            magnitude = (weights * field.magnitude(places, normals.detach(), directions, visible)).sum(dim=1)
         accumulation = weights.sum(dim=1)
         return Rendered(
             rgb=(weights * colors).sum(dim=1),
-            magnitude=(weights * magnitudes).sum(dim=1),
             accumulation=accumulation.clamp(max=1),
             depth=(weights * between(distances[..., None], share)).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
+            magnitude=magnitude,
         )
 
     def weights(
