@@ -96,49 +96,47 @@ def test_beta_is_a_fraction_of_the_longest_side() -> None:
     assert float(field().beta) == pytest.approx(2.5 * 0.03)
 
 
-def test_colour_is_black_where_not_visible() -> None:
+def test_what_is_not_visible_is_black_and_has_no_magnitude() -> None:
     head, positions = dented(), inside(40)
     normals = torch.nn.functional.normalize(positions, dim=-1)
     visible = torch.arange(40) % 3 == 0
-    colors = head.color(positions, normals, visible)
-    everywhere = head.color(positions, normals, torch.ones_like(visible))
-    assert (colors[~visible] == 0).all()
+    colors, magnitudes = head.appearance(positions, normals, visible, -normals)
+    everywhere, all_magnitudes = head.appearance(positions, normals, torch.ones_like(visible), -normals)
+    assert magnitudes is not None and all_magnitudes is not None
+    assert (colors[~visible] == 0).all() and (magnitudes[~visible] == 0).all()
     torch.testing.assert_close(colors[visible], everywhere[visible])
-    assert ((everywhere > 0) & (everywhere < 1)).all()
+    torch.testing.assert_close(magnitudes[visible], all_magnitudes[visible])
+    assert ((everywhere > 0) & (everywhere < 1)).all() and (all_magnitudes > 0).all()
     assert everywhere.std(dim=0).min() > 1e-3
 
 
 def test_nothing_visible_is_all_black() -> None:
-    colors = field().color(inside(6), torch.zeros(6, 3), torch.zeros(6, dtype=torch.bool))
+    colors, magnitudes = field().appearance(inside(6), torch.zeros(6, 3), torch.zeros(6, dtype=torch.bool))
     assert (colors == torch.zeros(6, 3)).all()
+    assert magnitudes is None
 
 
-def test_colour_reaches_features_and_network() -> None:
-    head = field()
-    positions = inside(40)
-    head.color(positions, torch.rand_like(positions), torch.ones(40, dtype=torch.bool)).sum().backward()
-    for parameter in [*head.features.parameters(), head.color_network.layers[0].weight]:
-        assert isinstance(parameter.grad, Tensor)
-        assert parameter.grad.abs().max() > 0
-
-
-def test_a_magnitude_is_positive_where_visible_and_zero_elsewhere() -> None:
+def test_colour_is_the_same_from_all_sides_and_magnitude_is_not() -> None:
     head, positions = dented(), inside(40)
-    normals = directions = torch.nn.functional.normalize(positions, dim=-1)
-    visible = torch.arange(40) % 3 == 0
-    magnitudes = head.magnitude(positions, normals, directions, visible)
-    assert magnitudes.shape == (40, 1)
-    assert (magnitudes[~visible] == 0).all() and (magnitudes[visible] > 0).all()
-    elsewhere = head.magnitude(positions, normals, -directions, visible)
-    assert (elsewhere[visible] != magnitudes[visible]).any()  # a slanted surface crowds its colours
+    normals, visible = torch.nn.functional.normalize(positions, dim=-1), torch.ones(40, dtype=torch.bool)
+    colors, magnitudes = head.appearance(positions, normals, visible, -normals)
+    colors_aside, magnitudes_aside = head.appearance(positions, normals, visible, normals.roll(1, dims=-1))
+    assert magnitudes is not None and magnitudes_aside is not None
+    assert torch.equal(colors, colors_aside)
+    assert (magnitudes != magnitudes_aside).any()
 
 
-def test_a_magnitude_leaves_colour_alone() -> None:
+@pytest.mark.parametrize("wanted", ["color", "magnitude"])
+def test_colour_and_magnitude_share_features_but_no_network(wanted: str) -> None:
     head, positions = field(), inside(40)
     visible = torch.ones(40, dtype=torch.bool)
-    head.magnitude(positions, positions, positions, visible).sum().backward()
-    for parameter in [*head.magnitude_features.parameters(), *head.magnitude_network.parameters()]:
+    colors, magnitudes = head.appearance(positions, torch.rand_like(positions), visible, torch.rand_like(positions))
+    assert magnitudes is not None
+    own, other = head.color_network, head.magnitude_network
+    if wanted == "magnitude":
+        own, other = other, own
+    (colors if wanted == "color" else magnitudes).sum().backward()
+    for parameter in [*head.features.parameters(), next(own.parameters())]:
         assert isinstance(parameter.grad, Tensor)
         assert parameter.grad.abs().max() > 0
-    for parameter in [*head.features.parameters(), *head.color_network.parameters()]:
-        assert parameter.grad is None
+    assert all(parameter.grad is None for parameter in other.parameters())

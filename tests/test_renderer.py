@@ -64,7 +64,7 @@ def disc(number: int, radius: float) -> Tensor:
 def render(rendering: str, head: HeadField, offsets: Tensor, coarse: int = 32, fine: int = 16) -> Rendered:
     renderer = SurfaceRenderer(rendering, coarse, fine).eval()  # type: ignore[arg-type]
     with torch.no_grad():
-        return renderer(rays(offsets), head, head.geometry())
+        return renderer(rays(offsets), head, head.geometry(), with_magnitude=True)
 
 
 @pytest.mark.parametrize("rendering", ALPHA)
@@ -141,14 +141,17 @@ def test_a_ray_through_the_middle_is_fully_stopped(rendering: str, beta: float) 
 
 
 @pytest.mark.parametrize("rendering", ALPHA)
-def test_a_colour_is_what_the_field_says_on_the_surface(rendering: str) -> None:
+def test_colour_and_magnitude_are_what_the_field_says_on_the_surface(rendering: str) -> None:
     head = plane(torch.tensor([0.0, 0.0, 1.0]), 0.0)
     offsets = disc(50, 0.5)
     seen = render(rendering, head, offsets)
     surface = torch.cat([offsets, torch.zeros(50, 1)], dim=1)
     normals = torch.tensor([[0.0, 0.0, 1.0]]).expand(50, 3)
-    expected = head.color(surface, normals, torch.ones(50, dtype=torch.bool)).detach()
-    torch.testing.assert_close(seen.rgb / seen.accumulation, expected, rtol=0, atol=0.02)
+    visible = torch.ones(50, dtype=torch.bool)
+    colors, magnitudes = head.appearance(surface, normals, visible, -normals)
+    assert seen.magnitude is not None and magnitudes is not None
+    torch.testing.assert_close(seen.rgb / seen.accumulation, colors.detach(), rtol=0, atol=0.02)
+    torch.testing.assert_close(seen.magnitude / seen.accumulation, magnitudes.detach(), rtol=0.02, atol=0)
 
 
 @pytest.mark.parametrize("rendering", ALPHA)

@@ -43,8 +43,8 @@ class HeadField(nn.Module):
     Args:
         aabb: lower and upper corner of the box.
         voxel_size: wanted edge of the finest voxels, in capture units.
-        feature_channels: features of colour, and of magnitude, per grid; there are two grids, the finest and one of a
-            quarter its points a side.
+        feature_channels: features of a place per grid, for colour and magnitude alike; there are two grids, the finest
+            and one of a quarter its points a side.
         hidden_units: width of the two hidden layers of the networks of colour and of magnitude.
         beta: VolSDF's β, or NeuS's scale, as a fraction of the box's longest side; training lets it shrink.
     """
@@ -67,9 +67,8 @@ class HeadField(nn.Module):
         self.sdf_grids = ScalarPyramid(levels)
         self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
         self.color_network = LipschitzMLP((self.features.channels + 3, hidden_units, hidden_units, 3))
-        self.magnitude_features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
         self.magnitude_network = nn.Sequential(
-            nn.Linear(self.magnitude_features.channels + 6, hidden_units),
+            nn.Linear(self.features.channels + 6, hidden_units),
             nn.ReLU(),
             nn.Linear(hidden_units, hidden_units),
             nn.ReLU(),
@@ -118,29 +117,31 @@ class HeadField(nn.Module):
         """What Nerfstudio's marching cubes calls for signed distances."""
         return self.sdf(positions)[..., None]
 
-    def color(
-        self, positions: Float[Tensor, "*batch 3"], normals: Float[Tensor, "*batch 3"], visible: Bool[Tensor, "*batch"]
-    ) -> Float[Tensor, "*batch 3"]:
-        """Returns colours in [0, 1] where `visible`, and black elsewhere.
-
-        Colour depends on features of the place and on the normal, not on the viewing direction.
-        """
-        seen = torch.cat([self.features(self.normalize(positions[visible])), normals[visible]], dim=-1)
-        colors = torch.sigmoid(self.color_network(seen))
-        return torch.zeros_like(positions).masked_scatter(visible[..., None], colors)
-
-    def magnitude(
+    def appearance(
         self,
         positions: Float[Tensor, "*batch 3"],
         normals: Float[Tensor, "*batch 3"],
-        directions: Float[Tensor, "*batch 3"],
         visible: Bool[Tensor, "*batch"],
-    ) -> Float[Tensor, "*batch 1"]:
-        """Returns the magnitude that each place carries, in colour units per pixel, where `visible`, and 0 elsewhere.
+        directions: Float[Tensor, "*batch 3"] | None = None,
+    ) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch 1"] | None]:
+        """Returns how places on the surface look.
 
-        It stands beside the colour and need not be the magnitude of its gradient. It depends on the viewing direction,
-        for a slanted surface crowds its colours together.
+        Args:
+            positions: of the places, in capture units.
+            normals: unit normals there.
+            visible: which places to look at; what is returned of the others is 0.
+            directions: unit viewing directions, if magnitudes are wanted.
+
+        Returns:
+            Colours in [0, 1], which depend on the features of the place and the normal, not on the viewing direction.
+            The magnitudes that the places carry, in colour units per pixel: they need not be those of the colours'
+            gradients, and depend on the viewing direction, too, for a slanted surface crowds its colours together.
         """
-        places = self.magnitude_features(self.normalize(positions[visible]))
-        magnitudes = self.magnitude_network(torch.cat([places, normals[visible], directions[visible]], dim=-1))
-        return torch.zeros_like(positions[..., :1]).masked_scatter(visible[..., None], magnitudes)
+        features, normals = self.features(self.normalize(positions[visible])), normals[visible]
+        colors = torch.sigmoid(self.color_network(torch.cat([features, normals], dim=-1)))
+        colors = torch.zeros_like(positions).masked_scatter(visible[..., None], colors)
+        if directions is None:
+            return colors, None
+        seen = torch.cat([features, normals.detach(), directions[visible]], dim=-1)
+        magnitudes = self.magnitude_network(seen)
+        return colors, torch.zeros_like(positions[..., :1]).masked_scatter(visible[..., None], magnitudes)

@@ -37,8 +37,8 @@ class PrivheadModelConfig(ModelConfig):
     """Edge of the finest voxels, in pixels of the photographs at the head."""
     max_voxels: int = 1_500_000
     """Upper bound of their number; voxels are made larger to keep it."""
-    feature_channels: int = 4
-    """Features of colour, and as many of magnitude, per voxel grid."""
+    feature_channels: int = 8
+    """Features of a place per voxel grid, for colour and magnitude alike."""
     hidden_units: int = 32
     """Width of the two hidden layers of the networks of colour and of magnitude."""
     num_coarse_samples: int = 32
@@ -103,7 +103,7 @@ class PrivheadModel(Model):
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters by how fast they are to learn."""
         colors = [*self.field.color_network.parameters(), *self.field.magnitude_network.parameters()]
-        features = [*self.field.features.parameters(), *self.field.magnitude_features.parameters()]
+        features = list(self.field.features.parameters())
         if self.background is not None:
             colors += self.background.network.parameters()
             features += self.background.features.parameters()

@@ -70,20 +70,17 @@ class SurfaceRenderer(nn.Module):
         weights = self.weights(sdf, distances, field.beta)
         share = crossing(sdf[:, :-1], sdf[:, 1:])
         normals = F.normalize(between(torch.stack(gradient, dim=-1), share), dim=-1)
-        places, visible = between(positions, share), weights.detach() > NEGLIGIBLE
-        colors = field.color(places, normals, visible)
+        places = between(positions, share)
+        directions = ray_bundle.directions[:, None].expand_as(places) if with_magnitude else None
+        colors, magnitudes = field.appearance(places, normals, weights.detach() > NEGLIGIBLE, directions)
         weights = weights[..., None]
-        magnitude = None
-        if with_magnitude:
-            directions = ray_bundle.directions[:, None].expand_as(places)
-            magnitude = (weights * field.magnitude(places, normals.detach(), directions, visible)).sum(dim=1)
         accumulation = weights.sum(dim=1)
         return Rendered(
             rgb=(weights * colors).sum(dim=1),
             accumulation=accumulation.clamp(max=1),
             depth=(weights * between(distances[..., None], share)).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
-            magnitude=magnitude,
+            magnitude=None if magnitudes is None else (weights * magnitudes).sum(dim=1),
         )
 
     def weights(
