@@ -124,12 +124,12 @@ def test_outputs_stay_in_range(rendering: str, beta: float, training: bool) -> N
     torch.manual_seed(0)
     head = sphere(beta)
     renderer = SurfaceRenderer(rendering, 16, 16).train(training)  # type: ignore[arg-type]
-    seen = renderer(rays(disc(200, 1.0)), head, head.geometry())
+    seen = renderer(rays(disc(200, 1.0)), head, head.geometry(), with_magnitude=True)
     assert (seen.accumulation >= 0).all() and (seen.accumulation <= 1 + 1e-4).all()
     assert (seen.rgb >= 0).all() and (seen.rgb <= 1 + 1e-4).all()
     met = seen.depth[seen.accumulation > NEGLIGIBLE]
     assert len(met) > 0 and (met >= NEAR - 1e-3).all() and (met <= FAR + 1e-3).all()
-    assert all(torch.isfinite(value).all() for value in seen)
+    assert all(value is not None and torch.isfinite(value).all() for value in seen)
 
 
 @pytest.mark.parametrize("beta", [0.003, 0.01, 0.03])
