@@ -223,6 +223,42 @@ def audit(
         raise SystemExit(1)
 
 
+@app.command
+def audit_sweep(
+    data: Path,
+    others: tuple[Path, ...],
+    output_dir: Path,
+    operators: tuple[str, ...] = ("sobel", "central"),
+    blurs: tuple[float, ...] = (0.0, 1.0, 2.0),
+    levels: tuple[int, ...] = (65536, 32),
+    sizes: tuple[int, ...] = (),
+    phase2_steps: int | None = None,
+) -> None:
+    """Draw privacy against geometry over protection settings, varied one at a time from the first of each kind.
+
+    Every setting is attacked and trained on, which takes minutes; the same command again goes on where it was stopped.
+
+    Args:
+        data: Folder of a raw capture with gt_mesh.ply.
+        others: Raw captures of other people, three or more.
+        output_dir: Folder for the results.
+        operators: What protects.
+        blurs: Standard deviations in pixels of the blur before the operator.
+        levels: Numbers of values of a stored magnitude.
+        sizes: Longer sides of the views in pixels; by default that of the photographs.
+        phase2_steps: Steps of phase 2, by default those of ns-train privhead.
+    """
+    from privhead_ns.audit.recogniser import DlibRecogniser
+    from privhead_ns.audit.sweep import run_sweep, settings, write_sweep
+    from privhead_ns.phases import PhaseSchedule
+
+    console = Console()
+    chosen = settings(operators, blurs, levels, sizes)
+    schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
+    results = run_sweep(data, others, chosen, output_dir, DlibRecogniser(), schedule, console)
+    write_sweep(results, output_dir, console)
+
+
 def entrypoint() -> None:
     """Runs the command line."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # of Nerfstudio's imports, and no news to a user

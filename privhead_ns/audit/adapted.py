@@ -1,9 +1,9 @@
 """Rung 2: the recogniser's embedding re-learned on protected views of other heads.
 
 The attacker protects photographs of people he has, embeds them with the recogniser as it comes and with histograms of
-oriented gradients (Dalal and Triggs, CVPR 2005), and learns in which directions views of one person differ: within-class
-covariance normalisation (Hatch et al., Interspeech 2006), closed and quick, and with a dozen heads to learn from hard
-to beat. A gallery of photographs is no harder for him than one of protected views, since he can protect it.
+oriented gradients (Dalal and Triggs, CVPR 2005), and learns in which directions views of one person differ:
+within-class covariance normalisation (Hatch et al., Interspeech 2006), closed, quick, and content with few heads. A
+gallery of photographs is no harder for him than one of protected views, since he can protect it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def attack(gallery: Gallery, heads: list[Head], console: Console) -> Rung:
     rung.recognition = max(rates_found, default=None)
     everyone = rung.rows["protected to protected, after learning"]["rank-1, mean of all heads"]
     rung.sentence = (
-        f"An attacker who learns from protected views of {len(heads) - 1} other people picks you out of {len(heads)} in "
-        f"{percent(rung.recognition)} of protected views, against another protected view or a photograph that he "
+        f"An attacker who learns from protected views of {len(heads) - 1} other people picks you out of {len(heads)} "
+        f"in {percent(rung.recognition)} of protected views, against another protected view or a photograph that he "
         f"protects himself ({percent(everyone)} over all {len(heads)} people; guessing: {percent(1 / len(heads))})."
     )
     return rung
@@ -110,7 +110,7 @@ def metric(known: list[Faces]) -> tuple[Float[np.ndarray, " c"], Float[np.ndarra
 
 
 def mapped_rank1(described: list[Faces], photographs: list[Faces]) -> float | None:
-    """Returns rank-1 of the first head's odd protected views among photographs, by a map (ridge) learned on the rest."""
+    """Returns rank-1 of the first head's odd protected views among photographs, by a ridge regression on the rest."""
     pairs = [(ours, theirs) for ours, theirs in zip(described[1:], photographs[1:], strict=True) if len(ours.views)]
     probes = described[0].embeddings[described[0].views % 2 == 1]
     own = photographs[0].embeddings[photographs[0].views % 2 == 0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -94,6 +95,6 @@ def distances(recogniser: Recogniser, probes: Faces, gallery: Faces) -> Float[np
     return np.where(probes.views[:, None] == gallery.views[None], np.inf, table)
 
 
-def mean(values: np.ndarray, how: object = np.mean) -> float | None:
+def mean(values: np.ndarray, how: Callable[[np.ndarray], Any] = np.mean) -> float | None:
     """Returns the mean, or another summary, of some values; None of none."""
-    return float(how(values)) if len(values) and callable(how) else None
+    return float(how(values)) if len(values) else None

@@ -157,7 +157,7 @@ def metadata(path: Path) -> list[str]:
 
 
 def names(originals: list[str], folder: Path) -> list[str]:
-    """Returns what must not be named: the photographs' folder, and their files unless they are named as we name ours."""
+    """Returns what must not be named: the photographs' folder, and their files unless they are named like ours."""
     bases = {PurePath(name).name for name in originals}
     return sorted({base for base in bases if not OWN_NAME.fullmatch(base)} | {str(folder.resolve())})
 
