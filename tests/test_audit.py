@@ -128,8 +128,8 @@ def test_the_learned_metric_ignores_how_views_of_one_head_differ() -> None:
     rng = np.random.default_rng(0)
     heads = []
     for _ in range(12):
-        identity = np.array([0.0, *rng.normal(size=63) * 0.1])
-        embeddings = identity + rng.normal(size=(8, 64)) * (5.0, *[0.05] * 63)
+        identity = np.array([*np.zeros(4), *rng.normal(size=60) * 0.1])
+        embeddings = identity + rng.normal(size=(8, 64)) * (*[3.0] * 4, *[0.05] * 60)
         heads.append(Faces(np.arange(8), embeddings))
     plain = np.mean([adapted.rank1(heads, i, learned=False) or 0 for i in range(12)])
     learned = np.mean([adapted.rank1(heads, i, learned=True) or 0 for i in range(12)])
