@@ -16,11 +16,12 @@ from rich.console import Console
 from privhead_ns.audit import adapted, files, inversion
 from privhead_ns.audit.audit import Inputs, run_audit
 from privhead_ns.audit.faces import Faces, recognition
-from privhead_ns.audit.heads import load_subject
+from privhead_ns.audit.heads import load_subject, protected_like
 from privhead_ns.audit.off_the_shelf import PROTECTED, RAW
-from privhead_ns.audit.recogniser import aligned
+from privhead_ns.audit.recogniser import DlibRecogniser, OnnxRecogniser, aligned
 from privhead_ns.audit.report import Verdict, write_report
 from privhead_ns.audit.rung import Rung
+from privhead_ns.audit.sweep import settings
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.errors import UserError
@@ -155,6 +156,33 @@ def test_aligned_faces_have_eyes_and_nose_where_networks_expect_them() -> None:
     assert (x, y) == pytest.approx((56.0, 71.7), abs=4)
 
 
+def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"privhead-ns\[audit\]"):
+        DlibRecogniser()
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no file"):
+        OnnxRecogniser(tmp_path / "arcface.onnx", 0.5, Toy())
+    (tmp_path / "arcface.onnx").write_bytes(b"not a network")
+    with pytest.raises(UserError, match="cannot run"):
+        OnnxRecogniser(tmp_path / "arcface.onnx", 0.5, Toy())
+
+
+def test_a_sweep_varies_one_choice_at_a_time() -> None:
+    chosen = settings(("sobel", "central"), (0.0, 1.0, 2.0), (65536, 32), (48, 32))
+    base = chosen[0]
+    assert base.label == "sobel-blur0-levels65536-size48"
+    assert len({setting.label for setting in chosen}) == len(chosen) == 6
+    for setting in chosen[1:]:
+        ours = (setting.operator.name, setting.operator.blur, setting.operator.levels, setting.size)
+        first = (base.operator.name, base.operator.blur, base.operator.levels, base.size)
+        assert sum(a != b for a, b in zip(ours, first, strict=True)) == 1
+    with pytest.raises(UserError, match="no operator"):
+        settings(("sobol",), (0.0,), (32,), ())
+
+
 def test_a_clean_capture_passes_and_every_kind_of_leak_fails(heads: list[Path], tmp_path: Path) -> None:
     raw, protected = load_raw_capture(heads[0]), tmp_path / "protected"
     protect(heads[0], protected, OperatorConfig())
@@ -187,8 +215,6 @@ def test_neutral_photographs_are_no_find(heads: list[Path], tmp_path: Path) -> N
 
 
 def test_protection_in_memory_is_that_of_the_files(heads: list[Path], tmp_path: Path) -> None:
-    from privhead_ns.audit.heads import protected_like
-
     operator = OperatorConfig("scharr", 0.5, 64)
     protect(heads[0], tmp_path / "protected", operator)
     subject = load_subject(heads[0], tmp_path / "protected")
