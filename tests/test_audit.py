@@ -9,13 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 from PIL import Image
-from raw_folder import edit, write_raw_capture
+from raw_folder import disc, edit, write_raw_capture
 from rich.console import Console
 
 from privhead_ns.audit import adapted, files, inversion
 from privhead_ns.audit.audit import Inputs, run_audit
 from privhead_ns.audit.faces import Faces, recognition
+from privhead_ns.audit.geometry import render_mesh
 from privhead_ns.audit.heads import load_subject, protected_like
 from privhead_ns.audit.off_the_shelf import PROTECTED, RAW
 from privhead_ns.audit.recogniser import DlibRecogniser, OnnxRecogniser, aligned
@@ -23,6 +25,7 @@ from privhead_ns.audit.report import Verdict, write_report
 from privhead_ns.audit.rung import Rung
 from privhead_ns.audit.sweep import settings
 from privhead_ns.capture.protect import protect
+from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
@@ -154,6 +157,16 @@ def test_aligned_faces_have_eyes_and_nose_where_networks_expect_them() -> None:
     chip = aligned(image, LANDMARKS, 112)
     y, x = np.argwhere(chip[..., 0] > 200).mean(axis=0)
     assert (x, y) == pytest.approx((56.0, 71.7), abs=4)
+
+
+def test_renders_of_a_mesh_show_it_where_the_camera_sees_it(heads: list[Path], tmp_path: Path) -> None:
+    protect(heads[0], tmp_path / "protected", OperatorConfig())
+    capture = load_protected_capture(tmp_path / "protected")
+    [picture] = render_mesh(trimesh.creation.icosphere(4), capture, (2,))
+    size = picture.shape[0]
+    assert picture.shape == (256, 256, 3)
+    assert picture[size // 2, size // 2].min() > 250, "the surface faces the lamp at the camera"
+    assert ((picture[..., 0] > 0) == (disc(size) == 255)).mean() > 0.99
 
 
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
