@@ -174,6 +174,98 @@ def benchmark(
     write_report(measurements, list(data), output_dir, console)
 
 
+@app.command
+def audit(
+    data: Path,
+    output_dir: Path,
+    protected: Path | None = None,
+    load_config: Path | None = None,
+    rgb_config: Path | None = None,
+    transfer_config: Path | None = None,
+    transfer_data: Path | None = None,
+    others: tuple[Path, ...] = (),
+    onnx: tuple[Path, ...] = (),
+    onnx_threshold: float = 0.5,
+    onnx_size: int = 112,
+    limit_recognition: float | None = None,
+) -> None:
+    """Attack your own capture: measure what can be learned from everything that leaves the machine.
+
+    The report shows photographs of the face: keep it on their owner's machine. Exit status 1 if a rung is worse than
+    --limit-recognition, or a file holds something of a sensitive photograph.
+
+    Args:
+        data: Folder of the raw capture.
+        output_dir: Folder for the report; it must not exist yet.
+        protected: Its protected capture; by default one made for the audit alone, with the default settings.
+        load_config: config.yml of an ns-train privhead run on it.
+        rgb_config: config.yml of an ns-train privhead-rgb run on it, to compare with.
+        transfer_config: config.yml of a run on another head, whose colours are painted on this one's mesh.
+        transfer_data: Raw capture of that head, one of --others.
+        others: Raw captures of other people, to tell apart and to learn from.
+        onnx: Face recognition models to use beside dlib.
+        onnx_threshold: Cosine distance up to which they call two faces the same.
+        onnx_size: Side in pixels of the aligned face that they take.
+        limit_recognition: Highest share of pictures, 0 to 1, that an attack may give the right name.
+    """
+    from privhead_ns.audit.audit import Inputs, check_output, run_audit
+    from privhead_ns.audit.recogniser import DlibRecogniser, OnnxRecogniser
+    from privhead_ns.audit.report import WARNING, Verdict, print_verdict, write_report
+
+    console = Console()
+    check_output(output_dir)
+    dlib = DlibRecogniser()
+    recognisers = [dlib, *(OnnxRecogniser(path, onnx_threshold, dlib, onnx_size) for path in onnx)]
+    inputs = Inputs(data, protected, load_config, rgb_config, transfer_config, transfer_data, others)
+    verdicts = []
+    for recogniser in recognisers:
+        console.rule(recogniser.name)
+        rungs = run_audit(inputs, recogniser, console)
+        verdicts.append(Verdict(recogniser.name, recogniser.threshold, rungs, limit_recognition))
+    write_report(output_dir, verdicts, {"capture": str(data), "other people": len(others)})
+    for verdict in verdicts:
+        print_verdict(verdict, console)
+    console.print(f"{output_dir / 'report.html'}, audit.json and audit.png. {WARNING}", highlight=False)
+    if any(verdict.failed for verdict in verdicts):
+        raise SystemExit(1)
+
+
+@app.command
+def audit_sweep(
+    data: Path,
+    others: tuple[Path, ...],
+    output_dir: Path,
+    operators: tuple[str, ...] = ("sobel", "central"),
+    blurs: tuple[float, ...] = (0.0, 1.0, 2.0),
+    levels: tuple[int, ...] = (65536, 32),
+    sizes: tuple[int, ...] = (),
+    phase2_steps: int | None = None,
+) -> None:
+    """Draw privacy against geometry over protection settings, varied one at a time from the first of each kind.
+
+    Every setting is attacked and trained on, which takes minutes; the same command again goes on where it was stopped.
+
+    Args:
+        data: Folder of a raw capture with gt_mesh.ply.
+        others: Raw captures of other people, three or more.
+        output_dir: Folder for the results.
+        operators: What protects.
+        blurs: Standard deviations in pixels of the blur before the operator.
+        levels: Numbers of values of a stored magnitude.
+        sizes: Longer sides of the views in pixels; by default that of the photographs.
+        phase2_steps: Steps of phase 2, by default those of ns-train privhead.
+    """
+    from privhead_ns.audit.recogniser import DlibRecogniser
+    from privhead_ns.audit.sweep import run_sweep, settings, write_sweep
+    from privhead_ns.phases import PhaseSchedule
+
+    console = Console()
+    chosen = settings(operators, blurs, levels, sizes)
+    schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
+    results = run_sweep(data, others, chosen, output_dir, DlibRecogniser(), schedule, console)
+    write_sweep(results, output_dir, console)
+
+
 def entrypoint() -> None:
     """Runs the command line."""
     warnings.filterwarnings("ignore", category=FutureWarning)  # of Nerfstudio's imports, and no news to a user

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from leaks import leaking, needles
 from nerfstudio.exporter.marching_cubes import generate_mesh_with_multires_marching_cubes
 from nerfstudio.scripts.exporter import ExportCameraPoses, ExportPointCloud, ExportPoissonMesh, ExportTSDFMesh
 from nerfstudio.scripts.render import DatasetRender
@@ -21,6 +20,7 @@ from nerfstudio.utils.eval_utils import eval_setup
 from PIL import Image
 from raw_folder import write_raw_capture
 
+from privhead_ns.audit.files import leaking, needles
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.demo.capture import write_demo_capture

@@ -35,6 +35,23 @@ def export_mesh(
             surface, or the capture does not know its scale.
     """
     check_target(output_path)
+    model = load_model(load_config, load_step)
+    scale = model.kwargs["metadata"]["mm_per_unit"]
+    if millimetres and scale is None:
+        raise UserError("--millimetres needs a scale: add mm_per_unit to the raw transforms.json and protect it again.")
+    mesh = surface(model, resolution)
+    if millimetres:
+        mesh.apply_scale(scale)
+    save_mesh(mesh, output_path)
+    return mesh
+
+
+def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel:
+    """Loads the model of a training run.
+
+    Raises:
+        UserError: if there is no such run, it is not of this package, or has no checkpoint.
+    """
     if not load_config.is_file():
         raise UserError(f"There is no file {load_config}; --load-config wants the config.yml that ns-train wrote.")
     wanted = "*.ckpt" if load_step is None else f"step-{load_step:09d}.ckpt"
@@ -46,14 +63,7 @@ def export_mesh(
     model = pipeline.model
     if not isinstance(model, PrivheadModel):
         raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
-    scale = model.kwargs["metadata"]["mm_per_unit"]
-    if millimetres and scale is None:
-        raise UserError("--millimetres needs a scale: add mm_per_unit to the raw transforms.json and protect it again.")
-    mesh = surface(model, resolution)
-    if millimetres:
-        mesh.apply_scale(scale)
-    save_mesh(mesh, output_path)
-    return mesh
+    return model
 
 
 @torch.no_grad()

@@ -1,0 +1,108 @@
+"""Rung 1: a recogniser as it comes, on everything that leaves the machine (the paper's Table 2 and Fig. 7).
+
+Two attackers: one whose detector must find the face, and one who crops it by hand, which the landmarks of the
+photograph from the same camera stand for: a detector that misses protects nobody.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.progress import track
+
+from privhead_ns.audit.faces import Faces, describe, landmarks, recognition
+from privhead_ns.audit.heads import Head
+from privhead_ns.audit.recogniser import Image, Landmarks, Recogniser
+from privhead_ns.audit.rung import Figures, Rung, few, in_figures, percent
+from privhead_ns.errors import UserError
+
+TITLE = "1. Recogniser off the shelf"
+RAW, PROTECTED, MESH = "photographs", "protected views", "renders of the mesh"
+RADIANCE, FULL_RGB = "renders of the trained colours", "renders of a full-RGB run"
+HIDDEN = (PROTECTED, RADIANCE)
+"""Exhibits that protection is about; the mesh's renders are judged by rung 4."""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The photographs of all heads as a recogniser sees them."""
+
+    recogniser: Recogniser
+    places: list[list[Landmarks | None]]
+    """Landmarks by head and view, None where the detector sees no face; the subject is the first head."""
+    faces: list[Faces]
+
+    def compare(self, pictures: list[Image], places: list[Landmarks | None] | None = None) -> Figures:
+        """Compares pictures of the subject with everyone's photographs; by default at the photographs' landmarks."""
+        probes = describe(self.recogniser, pictures, self.places[0] if places is None else places)
+        return in_figures(recognition(self.recogniser, probes, self.faces[0], self.faces[1:]))
+
+
+def photographs(recogniser: Recogniser, heads: list[Head], console: Console) -> Gallery:
+    """Finds and embeds the faces of all photographs.
+
+    Raises:
+        UserError: if no face is found in any photograph of the first head, so that every figure would be an empty zero.
+    """
+    places, faces = [], []
+    for head in track(heads, "Photographs", console=console):
+        places.append(landmarks(recogniser, head.photographs))
+        faces.append(describe(recogniser, head.photographs, places[-1]))
+        if not len(faces[0].views):
+            raise UserError(
+                f"{recogniser.name} finds no face in any of the {len(head.photographs)} sensitive photographs of "
+                f"{head.name}, so an audit could only report an empty zero; give larger or more frontal photographs."
+            )
+    return Gallery(recogniser, places, faces)
+
+
+def attack(gallery: Gallery, exhibits: dict[str, list[Image]], console: Console) -> Rung:
+    """Measures detection and recognition of each exhibit; `exhibits` are the subject's views, in their order."""
+    rung = Rung(TITLE)
+    recogniser = gallery.recogniser
+    for label, pictures in track(list(exhibits.items()), TITLE, console=console):
+        found = landmarks(recogniser, pictures)
+        rung.pictures[label] = few(pictures)
+        detected = sum(place is not None for place in found) / len(pictures)
+        rung.rows[f"{label}, found by the detector"] = {"detected": detected, **gallery.compare(pictures, found)}
+        if label != RAW:
+            rung.rows[f"{label}, cropped by hand"] = {"detected": None, **gallery.compare(pictures)}
+    rung.recognition = max(filter(None, (headline(rung.rows.get(key(label))) for label in HIDDEN)), default=None)
+    if rung.recognition is None and headline(rung.rows[key(PROTECTED)]) is not None:
+        rung.recognition = 0.0
+    rung.sentence = in_words(rung, len(gallery.faces))
+    return rung
+
+
+def key(label: str) -> str:
+    """Returns the row of an exhibit's hand-cropped faces."""
+    return f"{label}, cropped by hand"
+
+
+def headline(figures: Figures | None) -> float | None:
+    """Returns rank-1, or without other heads to rank among, the share within the threshold."""
+    if figures is None:
+        return None
+    return figures["matched"] if figures["rank-1"] is None else figures["rank-1"]
+
+
+def in_words(rung: Rung, heads: int) -> str:
+    """Says what was found."""
+    raw, protected = (rung.rows[f"{label}, found by the detector"] for label in (RAW, PROTECTED))
+    cropped = rung.rows[key(PROTECTED)]
+    parts = [
+        f"Face recognition that was not made for protected views finds a face in {percent(protected['detected'])} of "
+        f"yours ({percent(raw['detected'])} of the photographs)"
+    ]
+    if heads > 1:
+        parts.append(
+            f" and, where the face is cropped by hand, picks you out of {heads} people in {percent(cropped['rank-1'])} "
+            f"of them; guessing would give {percent(1 / heads)}, your photographs give {percent(raw['rank-1'])}"
+        )
+    else:
+        parts.append(
+            f"; {percent(cropped['matched'])} of comparisons with your photographs call it the same person. Whether "
+            "other people would match as well is unknown: name captures of them with --others"
+        )
+    return "".join(parts) + "."

@@ -1,0 +1,196 @@
+"""What an audit found: a table and a sentence per rung, a page with pictures, JSON, and a picture.
+
+The report's folder holds photographs of the face: it is for their owner alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from rich.console import Console
+from rich.table import Table
+
+from privhead_ns.audit.recogniser import Image
+from privhead_ns.audit.rung import Rung, percent
+
+WARNING = "This report shows photographs of the face: keep it on the machine of their owner."
+PICTURE_SIZE = 160
+"""Longer side in pixels of the page's pictures."""
+SHARES = ("detected", "matched", "falsely matched", "matched at 1 % false", "follows the colours")
+"""Figures that are shown as percentages, beside every rank-1."""
+STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
+table { border-collapse: collapse; font-size: 13px; margin: 1rem 0 } th, td { padding: .25rem .6rem; text-align: right }
+th:first-child, td:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
+figure { display: inline-block; margin: 0 1rem 1rem 0 } figcaption { font-size: 13px; color: #555 }
+img { image-rendering: pixelated; margin-right: 2px } .bad { color: #a00 } .warning { background: #fee; padding: .6rem }
+"""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a recogniser's audit came to."""
+
+    recogniser: str
+    threshold: float
+    rungs: list[Rung]
+    limit: float | None
+    """Recognition above which a rung fails; None for no limit."""
+
+    def fails(self, rung: Rung) -> bool:
+        """Says whether a rung is worse than the user allows."""
+        over = self.limit is not None and rung.recognition is not None and rung.recognition > self.limit
+        return rung.failed or over
+
+    @property
+    def failed(self) -> bool:
+        """Whether any rung fails."""
+        return any(self.fails(rung) for rung in self.rungs)
+
+
+def write_report(output_dir: Path, verdicts: Sequence[Verdict], about: dict[str, Any]) -> None:
+    """Writes report.html, audit.json and audit.png into a folder that appears whole or not at all."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}.", dir=output_dir.absolute().parent))
+    try:
+        (folder / "report.html").write_text(page(verdicts, about), encoding="utf-8")
+        (folder / "audit.json").write_text(json.dumps(in_json(verdicts, about), indent=1), encoding="utf-8")
+        save_picture(folder / "audit.png", verdicts[0])
+        folder.rename(output_dir)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def in_json(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any]:
+    """Returns everything but the pictures."""
+    return {
+        **about,
+        "failed": any(verdict.failed for verdict in verdicts),
+        "audits": [
+            {
+                "recogniser": verdict.recogniser,
+                "threshold": verdict.threshold,
+                "limit": verdict.limit,
+                "rungs": [
+                    {
+                        "title": rung.title,
+                        "recognition": rung.recognition,
+                        "failed": verdict.fails(rung),
+                        "sentence": rung.sentence,
+                        "figures": rung.rows,
+                    }
+                    for rung in verdict.rungs
+                ],
+            }
+            for verdict in verdicts
+        ],
+    }
+
+
+def print_verdict(verdict: Verdict, console: Console) -> None:
+    """Prints a table of all figures, and each rung's sentence."""
+    for rung in verdict.rungs:
+        if rung.rows:
+            console.print(table(rung))
+        console.print(f"[bold]{rung.title}[/bold]: {html.unescape(rung.sentence)}", highlight=False)
+        if verdict.fails(rung):
+            console.print("[bold red]This fails the audit.[/bold red]")
+        console.print()
+
+
+def table(rung: Rung) -> Table:
+    """Returns a rung's figures."""
+    columns = column_names(rung)
+    result = Table("", title=rung.title)
+    for column in columns:
+        result.add_column(column, justify="right")
+    for label, figures in rung.rows.items():
+        result.add_row(label, *(shown(column, figures.get(column)) for column in columns))
+    return result
+
+
+def column_names(rung: Rung) -> list[str]:
+    """Returns the names of a rung's figures in their order."""
+    return list(dict.fromkeys(name for figures in rung.rows.values() for name in figures))
+
+
+def shown(name: str, value: float | None) -> str:
+    """Returns a figure as the tables show it."""
+    if value is None:
+        return "–"
+    if name in SHARES or name.startswith("rank-1"):
+        return percent(value)
+    return f"{value:.0f}" if value == int(value) else f"{value:.2f}"
+
+
+def page(verdicts: Sequence[Verdict], about: dict[str, Any]) -> str:
+    """Returns the report as one page that needs no other file."""
+    body = ["<h1>What can be learned from what leaves the machine</h1>", f'<p class="warning">{WARNING}</p>']
+    body.append(f"<p>{html.escape(', '.join(f'{key}: {value}' for key, value in about.items()))}.</p>")
+    for verdict in verdicts:
+        body.append(f"<h2>Recogniser {html.escape(verdict.recogniser)}, threshold {verdict.threshold:g}</h2>")
+        for rung in verdict.rungs:
+            body += section(rung, verdict.fails(rung))
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Privacy audit</title>'
+        f"<style>{STYLE}</style></head><body>{''.join(body)}</body></html>"
+    )
+
+
+def section(rung: Rung, failed: bool) -> list[str]:
+    """Returns a rung's part of the page."""
+    parts = [f"<h3>{html.escape(rung.title)}</h3>", f"<p>{html.escape(rung.sentence)}</p>"]
+    if failed:
+        parts.append('<p class="bad">This fails the audit.</p>')
+    for label, pictures in rung.pictures.items():
+        images = "".join(f'<img alt="" src="{data_uri(picture)}">' for picture in pictures)
+        parts.append(f"<figure>{images}<figcaption>{html.escape(label)}</figcaption></figure>")
+    if rung.rows:
+        columns = column_names(rung)
+        head = "".join(f"<th>{html.escape(name)}</th>" for name in ["", *columns])
+        rows = [
+            f"<tr><td>{html.escape(label)}</td>"
+            + "".join(f"<td>{html.escape(shown(name, figures.get(name)))}</td>" for name in columns)
+            + "</tr>"
+            for label, figures in rung.rows.items()
+        ]
+        parts.append(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
+    return parts
+
+
+def data_uri(picture: Image) -> str:
+    """Returns a picture, `PICTURE_SIZE` pixels large, as a PNG within the page."""
+    scale = PICTURE_SIZE / max(picture.shape[:2])
+    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
+    resized = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how)
+    _, data = cv2.imencode(".png", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR))
+    return f"data:image/png;base64,{base64.b64encode(np.asarray(data).tobytes()).decode()}"
+
+
+def save_picture(path: Path, verdict: Verdict) -> None:
+    """Writes a PNG with a row of views for everything that was attacked or made by an attack."""
+    rows = {f"{label}": pictures for rung in verdict.rungs for label, pictures in rung.pictures.items()}
+    width = max(len(pictures) for pictures in rows.values())
+    figure = Figure(figsize=(1.6 * width + 1, 1.6 * len(rows)), dpi=110, layout=ConstrainedLayoutEngine())
+    axes = figure.subplots(len(rows), width, squeeze=False)
+    for line, (label, pictures) in zip(axes, rows.items(), strict=True):
+        line[0].set_ylabel(label.replace(" ", "\n"), rotation=0, ha="right", va="center", fontsize=8)
+        for cell in line:
+            cell.set(xticks=[], yticks=[])
+            cell.spines[:].set_visible(False)
+        for cell, picture in zip(line, pictures, strict=False):
+            cell.imshow(picture)
+    FigureCanvasAgg(figure).print_png(path)

@@ -1,0 +1,246 @@
+"""The privacy audit, with a toy recogniser that knows a head by the mean colour of its face."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from raw_folder import disc, edit, write_raw_capture
+from rich.console import Console
+
+from privhead_ns.audit import adapted, files, inversion
+from privhead_ns.audit.audit import Inputs, run_audit
+from privhead_ns.audit.faces import Faces, recognition
+from privhead_ns.audit.geometry import render_mesh
+from privhead_ns.audit.heads import load_subject, protected_like
+from privhead_ns.audit.off_the_shelf import PROTECTED, RAW
+from privhead_ns.audit.recogniser import DlibRecogniser, OnnxRecogniser, aligned
+from privhead_ns.audit.report import Verdict, write_report
+from privhead_ns.audit.rung import Rung
+from privhead_ns.audit.sweep import settings
+from privhead_ns.capture.protect import protect
+from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.capture.raw import load_raw_capture
+from privhead_ns.errors import UserError
+from privhead_ns.operators import OperatorConfig
+
+LANDMARKS = np.array([(0.7, 0.4), (0.6, 0.4), (0.3, 0.4), (0.4, 0.4), (0.5, 0.6)])
+QUIET = Console(file=io.StringIO())
+
+
+class Toy:
+    """Sees a face in every picture that is not grey, and embeds it as its mean colour."""
+
+    name, threshold = "toy", 0.1
+
+    def faces(self, image: np.ndarray) -> list[np.ndarray]:
+        return [] if (image == image[..., :1]).all() else [LANDMARKS]
+
+    def embed(self, image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+        return image.reshape(-1, 3).mean(axis=0) / 255
+
+    def distance(self, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        return np.linalg.norm(one[:, None] - other[None], axis=-1)
+
+
+class Blind(Toy):
+    """Never sees a face."""
+
+    def faces(self, image: np.ndarray) -> list[np.ndarray]:
+        return []
+
+
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Raw captures of four people, each of another tint."""
+    folder = tmp_path_factory.mktemp("heads")
+    return [tinted(write_raw_capture(folder / f"head{i}", stem=f"person{i}"), i) for i in range(4)]
+
+
+def tinted(raw: Path, number: int) -> Path:
+    """Dims the channels of all photographs of a capture in a way of its own."""
+    factors = [(1.0, 0.3, 0.3), (0.3, 1.0, 0.3), (0.3, 0.3, 1.0), (0.9, 0.9, 0.3)][number]
+    for path in sorted((raw / "images").iterdir()):
+        pixels = np.asarray(Image.open(path)) * np.array(factors)
+        Image.fromarray(pixels.astype(np.uint8)).save(path)
+    return raw
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inversion, "TRAINING_STEPS", 3)
+    monkeypatch.setattr(inversion, "DESCENT_STEPS", 3)
+
+
+@pytest.fixture(scope="module")
+def rungs(heads: list[Path]) -> list[Rung]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(inversion, "TRAINING_STEPS", 3)
+        patch.setattr(inversion, "DESCENT_STEPS", 3)
+        return run_audit(Inputs(heads[0], others=tuple(heads[1:])), Toy(), QUIET)
+
+
+def test_photographs_are_recognised_and_grey_views_are_missed_by_the_detector_only(rungs: list[Rung]) -> None:
+    photographs = rungs[0].rows[f"{RAW}, found by the detector"]
+    assert photographs["detected"] == photographs["rank-1"] == photographs["matched"] == 1
+    assert photographs["falsely matched"] == 0
+    missed, cropped = (rungs[0].rows[f"{PROTECTED}, {how}"] for how in ("found by the detector", "cropped by hand"))
+    assert missed["detected"] == 0 and missed["rank-1"] is None
+    assert cropped["faces"] == 4 and cropped["rank-1"] is not None
+
+
+def test_a_rung_that_lacks_an_input_says_so_and_gives_no_figure(rungs: list[Rung], heads: list[Path]) -> None:
+    assert rungs[3].recognition is None and "--load-config" in rungs[3].sentence
+    alone = run_audit(Inputs(heads[0]), Toy(), QUIET)
+    assert alone[1].recognition is None and "--others" in alone[1].sentence
+    assert alone[0].rows[f"{RAW}, found by the detector"]["rank-1"] is None
+    assert "learned inversion" not in alone[2].rows
+
+
+def test_no_face_in_the_photographs_is_no_happy_zero(heads: list[Path]) -> None:
+    with pytest.raises(UserError, match="finds no face in any of the 4 sensitive photographs"):
+        run_audit(Inputs(heads[0]), Blind(), QUIET)
+
+
+def test_a_protected_capture_of_another_head_is_refused(heads: list[Path], tmp_path: Path) -> None:
+    protect(heads[0], tmp_path / "protected", OperatorConfig())
+    other = write_raw_capture(tmp_path / "raw")
+    edit(other, lambda content: content["frames"].reverse())
+    with pytest.raises(UserError, match="cameras differ"):
+        run_audit(Inputs(other, tmp_path / "protected"), Toy(), QUIET)
+
+
+def test_recognition_leaves_out_pictures_of_one_camera() -> None:
+    views = np.arange(3)
+    own = Faces(views, np.array([[0.0], [0.05], [0.5]]))
+    stranger = Faces(views, np.array([[1.0], [1.0], [1.0]]))
+    found = recognition(Toy(), own, own, [stranger])
+    assert found.matched == pytest.approx(2 / 6), "the six pairs of different cameras, of which 0 and 1 are close"
+    assert found.same == pytest.approx(np.median([0.05, 0.5, 0.45]))
+    assert found.rank1 == 1 and found.falsely_matched == 0
+    lookalike = Faces(np.array([7]), np.array([[0.0]]))
+    assert recognition(Toy(), own, own, [lookalike]).rank1 == pytest.approx(1 / 3)
+
+
+def test_the_learned_metric_ignores_how_views_of_one_head_differ() -> None:
+    rng = np.random.default_rng(0)
+    heads = []
+    for _ in range(12):
+        identity = np.array([*np.zeros(4), *rng.normal(size=60) * 0.1])
+        embeddings = identity + rng.normal(size=(8, 64)) * (*[3.0] * 4, *[0.05] * 60)
+        heads.append(Faces(np.arange(8), embeddings))
+    plain = np.mean([adapted.rank1(heads, i, learned=False) or 0 for i in range(12)])
+    learned = np.mean([adapted.rank1(heads, i, learned=True) or 0 for i in range(12)])
+    assert learned > plain + 0.2
+
+
+def test_descent_finds_an_image_of_the_wanted_magnitude(monkeypatch: pytest.MonkeyPatch) -> None:
+    sigma = OperatorConfig().setup()
+    x = torch.linspace(0, 3, 24)
+    image = (torch.sin(x)[:, None] * torch.cos(x)).expand(2, 3, 24, 24) / 2 + 0.5
+    target = torch.nn.functional.pad(sigma(image), [1] * 4)
+    monkeypatch.setattr(inversion, "DESCENT_STEPS", 200)
+    monkeypatch.setattr(inversion, "STARTS", 1)
+    found = inversion.descend(target, sigma, torch.Generator().manual_seed(0), QUIET)
+    assert (sigma(found) - sigma(image)).abs().mean() < 0.25 * sigma(image).abs().mean()
+
+
+def test_aligned_faces_have_eyes_and_nose_where_networks_expect_them() -> None:
+    image = np.zeros((100, 100, 3), dtype=np.uint8)
+    image[59:62, 49:52] = 255
+    chip = aligned(image, LANDMARKS, 112)
+    y, x = np.argwhere(chip[..., 0] > 200).mean(axis=0)
+    assert (x, y) == pytest.approx((56.0, 71.7), abs=4)
+
+
+def test_renders_of_a_mesh_show_it_where_the_camera_sees_it(heads: list[Path], tmp_path: Path) -> None:
+    protect(heads[0], tmp_path / "protected", OperatorConfig())
+    capture = load_protected_capture(tmp_path / "protected")
+    [picture] = render_mesh(trimesh.creation.icosphere(4), capture, (2,))
+    size = picture.shape[0]
+    assert picture.shape == (256, 256, 3)
+    assert picture[size // 2, size // 2].min() > 250, "the surface faces the lamp at the camera"
+    assert ((picture[..., 0] > 0) == (disc(size) == 255)).mean() > 0.99
+
+
+def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"privhead-ns\[audit\]"):
+        DlibRecogniser()
+
+
+def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no file"):
+        OnnxRecogniser(tmp_path / "arcface.onnx", 0.5, Toy())
+    (tmp_path / "arcface.onnx").write_bytes(b"not a network")
+    with pytest.raises(UserError, match="cannot run"):
+        OnnxRecogniser(tmp_path / "arcface.onnx", 0.5, Toy())
+
+
+def test_a_sweep_varies_one_choice_at_a_time() -> None:
+    chosen = settings(("sobel", "central"), (0.0, 1.0, 2.0), (65536, 32), (48, 32))
+    base = chosen[0]
+    assert base.label == "sobel-blur0-levels65536-size48"
+    assert len({setting.label for setting in chosen}) == len(chosen) == 6
+    for setting in chosen[1:]:
+        ours = (setting.operator.name, setting.operator.blur, setting.operator.levels, setting.size)
+        first = (base.operator.name, base.operator.blur, base.operator.levels, base.size)
+        assert sum(a != b for a, b in zip(ours, first, strict=True)) == 1
+    with pytest.raises(UserError, match="no operator"):
+        settings(("sobol",), (0.0,), (32,), ())
+
+
+def test_a_clean_capture_passes_and_every_kind_of_leak_fails(heads: list[Path], tmp_path: Path) -> None:
+    raw, protected = load_raw_capture(heads[0]), tmp_path / "protected"
+    protect(heads[0], protected, OperatorConfig())
+    sensitive = range(2, 6)
+    assert not files.search(raw, sensitive, [protected], QUIET).failed
+    photograph = Image.open(raw.frames[3].image_path)
+    unit = np.asarray(photograph).astype(np.float32) / 255
+    exif = Image.Exif()
+    exif[0x010F] = "camera"
+    leaks = {
+        "events": lambda path: photograph.save(path, format="PNG"),
+        "cache.ckpt": lambda path: torch.save({"cache": torch.from_numpy(unit)}, path),
+        "signed.bin": lambda path: path.write_bytes(np.diff(unit, axis=1).tobytes()),
+        "thumbnail.jpg": lambda path: Image.new("RGB", (8, 8)).save(path, exif=exif),
+        "log.txt": lambda path: path.write_text("read person0_3.png"),
+        "place.txt": lambda path: path.write_text(f"data: {heads[0].resolve()}"),
+    }
+    for name, write in leaks.items():
+        folder = tmp_path / name.replace(".", "_")
+        folder.mkdir()
+        write(folder / name)
+        found = files.search(raw, sensitive, [protected, folder], QUIET)
+        assert found.failed and name in found.sentence, name
+
+
+def test_neutral_photographs_are_no_find(heads: list[Path], tmp_path: Path) -> None:
+    raw = load_raw_capture(heads[0])
+    (tmp_path / "neutral.png").write_bytes(raw.frames[0].image_path.read_bytes())
+    assert not files.search(raw, range(2, 6), [tmp_path], QUIET).failed
+
+
+def test_protection_in_memory_is_that_of_the_files(heads: list[Path], tmp_path: Path) -> None:
+    operator = OperatorConfig("scharr", 0.5, 64)
+    protect(heads[0], tmp_path / "protected", operator)
+    subject = load_subject(heads[0], tmp_path / "protected")
+    np.testing.assert_allclose(protected_like(subject.colour, operator), subject.magnitude, atol=1e-6)
+
+
+def test_the_report_needs_no_other_file_and_fails_by_the_limit(rungs: list[Rung], tmp_path: Path) -> None:
+    strict, lax = (Verdict("toy", 0.1, rungs, limit) for limit in (-1.0, 1.0))
+    assert strict.failed and not lax.failed
+    write_report(tmp_path / "report", [strict], {"capture": "<head>"})
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "http" not in page.replace("http-equiv", "") and "&lt;head&gt;" in page
+    assert page.count("data:image/png;base64,") >= 8
+    content = json.loads((tmp_path / "report" / "audit.json").read_text())
+    assert content["failed"] and len(content["audits"][0]["rungs"]) == 5
+    assert Image.open(tmp_path / "report" / "audit.png").size[0] > 100
