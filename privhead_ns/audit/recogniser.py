@@ -6,6 +6,7 @@ landmarks found on a photograph can be carried over to whatever else the same ca
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,10 +65,8 @@ class DlibRecogniser:
         weights = importlib.util.find_spec("face_recognition_models")  # which itself would need pkg_resources
         if importlib.util.find_spec("dlib") is None or weights is None or weights.origin is None:
             raise UserError(ADVICE)
-        import dlib
-
         folder = Path(weights.origin).parent / "models"
-        self._dlib: Any = dlib
+        self._dlib: Any = importlib.import_module("dlib")
         self._detector = self._dlib.get_frontal_face_detector()
         self._predictor = self._dlib.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat"))
         self._network = self._dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))

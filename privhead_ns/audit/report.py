@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from privhead_ns.audit.recogniser import Image
 from privhead_ns.audit.rung import Rung, percent
@@ -105,7 +106,7 @@ def print_verdict(verdict: Verdict, console: Console) -> None:
     for rung in verdict.rungs:
         if rung.rows:
             console.print(table(rung))
-        console.print(f"[bold]{rung.title}[/bold]: {html.unescape(rung.sentence)}", highlight=False)
+        console.print(Text.assemble((rung.title, "bold"), ": ", rung.sentence))
         if verdict.fails(rung):
             console.print("[bold red]This fails the audit.[/bold red]")
         console.print()
