@@ -23,7 +23,7 @@ from privhead_ns.capture.raw import RawCapture, read_image
 TITLE = "5. Files"
 RUN = 6
 """Neighbouring pixels that make a needle."""
-PREFIX = 8
+KEY = 8
 """Bytes by which needles are sought before they are compared whole; all needles are longer."""
 PICTURE = re.compile(rb"\x89PNG\r\n\x1a\n.*?IEND....|\xff\xd8\xff.*?\xff\xd9", re.DOTALL)
 METADATA = ("exif", "icc_profile", "comment", "xmp", "XML:com.adobe.xmp", "photoshop")
@@ -47,9 +47,9 @@ def search(raw: RawCapture, sensitive: Iterable[int], folders: list[Path], conso
     secrets -= set().union(*allowed)
     words = names([raw.frames[index].name for index in chosen], raw.folder)
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
-    finds = []
+    pixels, finds = SecretSearch(secrets), []
     for path in track(files, TITLE, console=console):
-        if contains(path, secrets):
+        if pixels.leaking(path):
             finds.append(f"{path}: colour or signed gradients of a sensitive view")
         finds += [f"{path}: {what}" for what in [*metadata(path), *mentions(path, words)]]
     size = sum(path.stat().st_size for path in files) / 1e6
@@ -115,30 +115,46 @@ def parts(path: Path) -> list[bytes]:
     return result
 
 
+class SecretSearch:
+    """Searches files for byte strings, each of at least `KEY` bytes.
+
+    Args:
+        secrets: the byte strings.
+    """
+
+    def __init__(self, secrets: set[bytes]) -> None:
+        self.by_key: dict[bytes, list[tuple[int, bytes]]] = {}
+        for secret in secrets:
+            place = key_place(secret)
+            self.by_key.setdefault(secret[place : place + KEY], []).append((place, secret))
+        self.keys = np.sort(np.array([np.frombuffer(key, dtype=np.uint64)[0] for key in self.by_key], dtype=np.uint64))
+
+    def leaking(self, path: Path) -> bool:
+        """Says whether any of the byte strings occurs in a file."""
+        return len(self.keys) > 0 and any(self._occurs(hay) for hay in haystacks(path))
+
+    def _occurs(self, hay: bytes) -> bool:
+        """Compares the eight bytes at every place with all keys, and what surrounds them where one fits."""
+        for offset in range(min(KEY, max(0, len(hay) - KEY + 1))):
+            words = np.frombuffer(hay, dtype=np.uint64, count=(len(hay) - offset) // KEY, offset=offset)
+            place = np.searchsorted(self.keys, words).clip(max=len(self.keys) - 1)
+            for index in np.flatnonzero(self.keys[place] == words):
+                start = offset + int(index) * KEY
+                candidates = self.by_key[hay[start : start + KEY]]
+                if any(start >= before and hay.startswith(secret, start - before) for before, secret in candidates):
+                    return True
+        return False
+
+
+def key_place(secret: bytes) -> int:
+    """Returns where the `KEY` bytes with the most distinct values begin: zeros, of which files are full, are no key."""
+    return max(range(len(secret) - KEY + 1), key=lambda start: len(set(secret[start : start + KEY])))
+
+
 def leaking(folder: Path, secrets: set[bytes]) -> list[Path]:
     """Returns the files under a folder in which any of the byte strings occurs."""
-    return [path for path in sorted(folder.rglob("*")) if path.is_file() and contains(path, secrets)]
-
-
-def contains(path: Path, secrets: set[bytes]) -> bool:
-    """Says whether any of the byte strings, each of at least `PREFIX` bytes, occurs in a file."""
-    by_prefix: dict[bytes, list[bytes]] = {}
-    for secret in secrets:
-        by_prefix.setdefault(secret[:PREFIX], []).append(secret)
-    prefixes = np.sort(np.array([np.frombuffer(prefix, dtype=np.uint64)[0] for prefix in by_prefix], dtype=np.uint64))
-    return len(prefixes) > 0 and any(_occurs(hay, by_prefix, prefixes) for hay in haystacks(path))
-
-
-def _occurs(hay: bytes, by_prefix: dict[bytes, list[bytes]], prefixes: np.ndarray) -> bool:
-    """Compares the eight bytes at every place with all prefixes, and what follows where one fits."""
-    for offset in range(min(PREFIX, max(0, len(hay) - PREFIX + 1))):
-        words = np.frombuffer(hay, dtype=np.uint64, count=(len(hay) - offset) // PREFIX, offset=offset)
-        place = np.searchsorted(prefixes, words).clip(max=len(prefixes) - 1)
-        for index in np.flatnonzero(prefixes[place] == words):
-            start = offset + int(index) * PREFIX
-            if any(hay.startswith(secret, start) for secret in by_prefix[hay[start : start + PREFIX]]):
-                return True
-    return False
+    search = SecretSearch(secrets)
+    return [path for path in sorted(folder.rglob("*")) if path.is_file() and search.leaking(path)]
 
 
 def metadata(path: Path) -> list[str]:
