@@ -159,12 +159,7 @@ class PrivheadModel(Model):
             mask = batch["mask"].to(self.device)
             losses["mask"] = self.config.mask_weight * mask_loss(outputs["accumulation"], mask).mean()
         if "patches" in batch:
-            shape = batch["patches"]
-            rays = shape.numel()
-            magnitude = batch["magnitude"][-rays:].to(self.device).reshape(shape)
-            difference = gradient_loss(rgb[-rays:].reshape(*shape, 3), magnitude, self.operator)
-            losses["gradient"] = weights.gradient * difference.mean()
-            losses["lipschitz"] = weights.lipschitz * self.field.color_network.lipschitz
+            losses |= self.protected_losses(rgb, batch)
         if "carried" in outputs:
             within = batch["within"].to(self.device) * outputs["accumulation"].detach()
             difference = consistency_loss(outputs["carried"], batch["magnitude"].to(self.device), within)
@@ -175,6 +170,17 @@ class PrivheadModel(Model):
             losses["eikonal"] = weights.eikonal * eikonal_loss(geometry.gradient).mean()
             losses["bending"] = self.config.bending_weight * bending.mean()
         return losses
+
+    def protected_losses(self, rgb: Float[Tensor, "rays 3"], batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Returns the terms of Eq. 9 that only phase 2 has: Eqs. 5 and 8, weighed."""
+        shape = batch["patches"]
+        rays = shape.numel()
+        magnitude = batch["magnitude"][-rays:].to(self.device).reshape(shape)
+        difference = gradient_loss(rgb[-rays:].reshape(*shape, 3), magnitude, self.operator)
+        return {
+            "gradient": self.loss_weights.gradient * difference.mean(),
+            "lipschitz": self.loss_weights.lipschitz * self.field.color_network.lipschitz,
+        }
 
     def get_metrics_dict(self, outputs: dict[str, Any], batch: dict[str, Any]) -> dict[str, Tensor]:
         """Returns diagnostics of a step: β in capture units and the network's Lipschitz bound."""

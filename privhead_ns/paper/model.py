@@ -12,7 +12,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.models.base_model import ModelConfig
 from torch import Tensor, nn
 
-from privhead_ns.model.losses import eikonal_loss, gradient_loss, rgb_loss
+from privhead_ns.model.losses import eikonal_loss, rgb_loss
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.model.renderer import Rendered
 from privhead_ns.paper.network import PaperField
@@ -128,12 +128,7 @@ class PaperModel(PrivheadModel):
             image = batch["image"].to(self.device)
             losses["rgb"] = weights.rgb * rgb_loss(rgb[neutral], image[neutral]).mean()
         if "patches" in batch:
-            shape = batch["patches"]
-            rays = shape.numel()
-            magnitude = batch["magnitude"][-rays:].to(self.device).reshape(shape)
-            difference = gradient_loss(rgb[-rays:].reshape(*shape, 3), magnitude, self.operator)
-            losses["gradient"] = weights.gradient * difference.mean()
-            losses["lipschitz"] = weights.lipschitz * self.field.color_network.lipschitz
+            losses |= self.protected_losses(rgb, batch)
         if "gradient" in outputs:
             losses["eikonal"] = weights.eikonal * eikonal_loss(outputs["gradient"].T).mean()
         return losses
