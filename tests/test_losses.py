@@ -93,6 +93,11 @@ def test_mask_loss_is_finite_at_the_ends() -> None:
     assert (loss[:2] < 1e-3).all() and (loss[2:] > 5).all()
 
 
+def test_mask_loss_of_nan_is_nan() -> None:
+    """So that training stops with a sentence about the loss, not with an error of torch's."""
+    assert mask_loss(torch.tensor([[math.nan]]), torch.tensor([[1.0]])).isnan().all()
+
+
 def model(background: tuple[float, float, float] | None = (0.0, 0.0, 0.0)) -> PrivheadModel:
     """A small model of a box of side 2, from a fixed seed."""
     torch.manual_seed(0)

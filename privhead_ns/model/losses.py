@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -55,5 +55,6 @@ def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]
 
 
 def mask_loss(accumulation: Float[Tensor, "*batch 1"], mask: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 1"]:
-    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021)."""
-    return F.binary_cross_entropy(accumulation.clamp(1e-4, 1 - 1e-4), mask, reduction="none")
+    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021); NaN where the opacity is."""
+    opacity = accumulation.clamp(1e-4, 1 - 1e-4)
+    return -torch.lerp(torch.log1p(-opacity), opacity.log(), mask)  # torch's own raises an error at NaN
