@@ -105,4 +105,6 @@ def in_words(rung: Rung, heads: int) -> str:
             f"; {percent(cropped['matched'])} of comparisons with your photographs call it the same person. Whether "
             "other people would match as well is unknown: name captures of them with --others"
         )
+    if (painted := headline(rung.rows.get(key(RADIANCE)))) is not None:
+        parts.append(f". Of pictures with the colours that training painted, {percent(painted)} are taken for you")
     return "".join(parts) + "."
