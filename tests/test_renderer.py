@@ -25,7 +25,7 @@ def field(sdf: Tensor, beta: float) -> HeadField:
     head = HeadField(AABB, 2 / 63.5, feature_channels=4, hidden_units=16, beta=beta)
     for grid in head.sdf_grids.grids:
         grid.data.zero_()
-    head.sdf_grids.grids[-1].data[0, 0] = sdf
+    head.sdf_grids.grids[-1].data[:] = sdf
     return head
 
 

@@ -9,7 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from privhead_ns.model.voxels import FeaturePyramid, ScalarPyramid, grid_bending, grid_gradient, pyramid, trilinear
+from privhead_ns.model.voxels import (
+    FeaturePyramid,
+    Refinement,
+    ScalarPyramid,
+    grid_bending,
+    grid_gradient,
+    pyramid,
+    trilinear,
+)
 
 SHAPE = (5, 7, 4)
 SPACING = torch.tensor([0.5, 0.25, 2.0])
@@ -41,15 +49,15 @@ def test_trilinear_returns_the_table_at_its_points() -> None:
 @pytest.mark.parametrize("shape", [SHAPE, (2, 2, 2), (2, 9, 3)])
 def test_trilinear_equals_grid_sample_with_its_gradient(shape: tuple[int, int, int]) -> None:
     table = random(*shape, 3).requires_grad_()
-    positions = random(4, 25, 3, seed=1) * 1.6 - 0.3  # some outside
+    positions = (random(4, 25, 3, seed=1) * 1.6 - 0.3).requires_grad_()  # some outside
     upstream = random(4, 25, 3, seed=2)
     grid = (2 * positions - 1).flip(-1).reshape(1, 1, 4, 25, 3)
     expected = F.grid_sample(table.permute(3, 0, 1, 2)[None], grid, align_corners=True, padding_mode="border")
     expected = expected[0, :, 0].permute(1, 2, 0)
     values = trilinear(table, positions)
     torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
-    (ours,) = torch.autograd.grad((values * upstream).sum(), table)
-    (theirs,) = torch.autograd.grad((expected * upstream).sum(), table)
+    ours = torch.autograd.grad((values * upstream).sum(), (table, positions))
+    theirs = torch.autograd.grad((expected * upstream).sum(), (table, positions))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
@@ -111,23 +119,30 @@ def test_pyramid_halves_down_from_the_finest(finest: tuple[int, int, int]) -> No
             assert few == 2 or 0 <= 2 * few - many <= 1
 
 
+@pytest.mark.parametrize("fine", [(9, 7, 5), (5, 4, 3), (6, 4, 11)])
+def test_refinement_interpolates_trilinearly(fine: tuple[int, int, int]) -> None:
+    coarse = random(5, 4, 3)
+    expected = F.interpolate(coarse[None, None], size=fine, mode="trilinear", align_corners=True)[0, 0]
+    torch.testing.assert_close(Refinement((5, 4, 3), fine)(coarse), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_scalar_pyramid_interpolates_its_coarse_grids() -> None:
     field = ScalarPyramid([(3, 3, 3), (4, 5, 6), (7, 9, 11)])
     slope = torch.tensor([1.0, -2.0, 0.5])
-    field.grids[0].data[0, 0] = grid_points((3, 3, 3)) @ slope
+    field.grids[0].data.copy_(grid_points((3, 3, 3)) @ slope)
     torch.testing.assert_close(field(), grid_points((7, 9, 11)) @ slope, rtol=1e-5, atol=1e-6)
 
 
 def test_scalar_pyramid_adds_its_grids_and_moves_all_of_them() -> None:
     field = ScalarPyramid([(2, 2, 2), (5, 5, 5)])
     field.grids[0].data.fill_(2.0)
-    field.grids[1].data[0, 0] = random(5, 5, 5)
+    field.grids[1].data.copy_(random(5, 5, 5))
     torch.testing.assert_close(field(), 2 + random(5, 5, 5))
     field()[2, 2, 2].backward()
     coarse, fine = (grid.grad for grid in field.grids)
     assert coarse is not None and fine is not None
     torch.testing.assert_close(coarse, torch.full_like(coarse, 1 / 8))  # the middle is as far from every corner
-    assert fine[0, 0, 2, 2, 2] == 1 and fine.sum() == 1
+    assert fine[2, 2, 2] == 1 and fine.sum() == 1
 
 
 def test_feature_pyramid_lays_its_grids_side_by_side() -> None:

@@ -83,10 +83,10 @@ class HeadField(nn.Module):
     def start_as_ellipsoid(self, size: float = 0.6) -> None:
         """Sets the signed distance to about that of the ellipsoid of `size` times the box's extent."""
         finest = self.sdf_grids.grids[-1]
-        axes = [torch.linspace(-1, 1, n) for n in finest.shape[2:]]
+        axes = [torch.linspace(-1, 1, n) for n in finest.shape]
         radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)
         shortest_half = (self.aabb[1] - self.aabb[0]).min() / 2
-        finest.data[0, 0] = (radius - size) * shortest_half
+        finest.data[:] = (radius - size) * shortest_half
 
     @property
     def beta(self) -> Float[Tensor, ""]:

@@ -5,6 +5,9 @@ Explicit voxel grids reach a given surface in far fewer operations than a networ
 
 from __future__ import annotations
 
+from itertools import pairwise
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -31,15 +34,37 @@ class ScalarPyramid(nn.Module):
 
     def __init__(self, resolutions: list[Resolution]) -> None:
         super().__init__()
-        self.grids = nn.ParameterList(torch.zeros(1, 1, *resolution) for resolution in resolutions)
+        self.grids = nn.ParameterList(torch.zeros(*resolution) for resolution in resolutions)
+        self.refinements = nn.ModuleList(Refinement(*pair) for pair in pairwise(resolutions))
 
     def forward(self) -> Float[Tensor, "x y z"]:
         """Returns the sum at the finest grid's points; coarser grids are interpolated trilinearly."""
         first, *others = self.grids
         total = first
-        for grid in others:
-            total = grid + F.interpolate(total, size=grid.shape[2:], mode="trilinear", align_corners=True)
-        return total[0, 0]
+        for refine, grid in zip(self.refinements, others, strict=True):
+            total = grid + refine(total)
+        return total
+
+
+class Refinement(nn.Module):
+    """Trilinear interpolation of a grid at the points of a finer one, as a small matrix product along each axis.
+
+    On CPU several times as fast as `torch.nn.functional.interpolate`, whose backward pass is serial.
+    """
+
+    def __init__(self, coarse: Resolution, fine: Resolution) -> None:
+        super().__init__()
+        self.x: Tensor
+        self.y: Tensor
+        self.z: Tensor
+        for axis, few, many in zip("xyz", coarse, fine, strict=True):
+            places = torch.linspace(0, few - 1, many)[:, None]
+            self.register_buffer(axis, (1 - (places - torch.arange(few)).abs()).clamp(min=0), persistent=False)
+
+    def forward(self, grid: Float[Tensor, "x y z"]) -> Float[Tensor, "fine_x fine_y fine_z"]:
+        """Interpolates."""
+        rows = self.y @ (grid @ self.z.T)
+        return (self.x @ rows.flatten(1)).unflatten(1, rows.shape[1:])
 
 
 class FeaturePyramid(nn.Module):
@@ -95,9 +120,42 @@ def trilinear(
         positions: in [0, 1] from the first to the last grid point along each axis; clamped to that range.
     """
     rows, weights = corners((table.shape[0], table.shape[1], table.shape[2]), positions.reshape(-1, 3))
-    # one fused gather and weighted sum: forward and backward, several times as fast on CPU as grid_sample
-    values = F.embedding_bag(rows, table.reshape(-1, table.shape[-1]), per_sample_weights=weights, mode="sum")
+    flat = table.reshape(-1, table.shape[-1])
+    values = weighted_rows(flat, rows, weights) if table.is_cuda else WeightedRows.apply(flat, rows, weights)
     return values.reshape(*positions.shape[:-1], table.shape[-1])
+
+
+def weighted_rows(
+    table: Float[Tensor, "rows channels"], rows: Int[Tensor, "n k"], weights: Float[Tensor, "n k"]
+) -> Float[Tensor, "n channels"]:
+    """Gathers rows of a table and sums them up, weighted, in one fused step: much faster on CPU than grid_sample."""
+    return F.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
+
+
+class WeightedRows(torch.autograd.Function):
+    """`weighted_rows` for the CPU, where the backward pass of embedding_bag spends its time on sorting."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, table: Float[Tensor, "rows channels"], rows: Int[Tensor, "n k"], weights: Float[Tensor, "n k"]
+    ) -> Float[Tensor, "n channels"]:
+        """Gathers and sums."""
+        ctx.save_for_backward(table, rows, weights)
+        return weighted_rows(table, rows, weights)
+
+    @staticmethod
+    def backward(
+        ctx: Any, gradient: Float[Tensor, "n channels"]
+    ) -> tuple[Float[Tensor, "rows channels"] | None, None, Float[Tensor, "n k"] | None]:
+        """Adds the weighted gradient to the rows of the table, in their order: the same sum every time."""
+        table, rows, weights = ctx.saved_tensors
+        to_table = to_weights = None
+        if ctx.needs_input_grad[0]:
+            shares = weights[..., None] * gradient[:, None]
+            to_table = torch.zeros_like(table).index_add_(0, rows.flatten(), shares.flatten(0, 1))
+        if ctx.needs_input_grad[2]:
+            to_weights = (table[rows] @ gradient[..., None])[..., 0]
+        return to_table, None, to_weights
 
 
 def corners(resolution: Resolution, positions: Float[Tensor, "n 3"]) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
