@@ -23,6 +23,7 @@ def paper() -> PrivheadTrainerConfig:
     phases = PhaseSchedule(
         phase1_steps=30_000,
         phase2_steps=70_000,
+        steps_for_size=100_000,  # that is, for all sizes
         rgb_in_phase2=0.0,
         eikonal=0.1,
         lipschitz=1e-6,

@@ -160,8 +160,8 @@ def benchmark(
         output_dir: Folder for meshes, tables and the picture.
         variants: What to train; stage 1 is measured on the way to stage 2. `paper` is the paper's own configuration.
         seed: Seed of every run.
-        phase2_steps: Steps of phase 2, by default those of ns-train privhead; full RGB gets as many in all.
-        paper_minutes: Time that `paper` gets per head, at least what 11 of its steps take; phase 1 is 30 % of them.
+        phase2_steps: Steps of phase 2 at 64 pixels, by default as in ns-train; full RGB gets as many in all.
+        paper_minutes: Time that `paper` gets per head, at least what 6 of its steps take; phase 1 is 40 % of them.
     """
     from privhead_ns.benchmark.benchmark import Settings, run_benchmark
     from privhead_ns.benchmark.report import write_report
@@ -253,7 +253,7 @@ def audit_sweep(
         blurs: Standard deviations in pixels of the blur before the operator.
         levels: Numbers of values of a stored magnitude.
         sizes: Longer sides of the views in pixels; by default that of the photographs.
-        phase2_steps: Steps of phase 2, by default those of ns-train privhead.
+        phase2_steps: Steps of phase 2 at 64 pixels, by default those of ns-train privhead.
     """
     from privhead_ns.audit.recogniser import DlibRecogniser
     from privhead_ns.audit.sweep import run_sweep, settings, write_sweep

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class PhaseSchedule:
     """Steps of phase 1: colour of the neutral views."""
     phase2_steps: int = 1200
     """Steps of phase 2: gradient magnitude of the protected views."""
+    steps_for_size: int = 64
+    """Longer side in pixels of the photographs that these steps are meant for. Training on larger ones makes both
+    phases longer, with the square root of the size, and this the size.
+    """
     rgb: float = 1.0
     """λ1 in phase 1."""
     rgb_in_phase2: float = 1.0
@@ -49,6 +54,13 @@ class PhaseSchedule:
     """Learning rates fall exponentially over both phases, to this fraction."""
     warm_up_steps: int = 20
     """Learning rates rise linearly over so many first steps."""
+
+    def for_size(self, size: int) -> PhaseSchedule:
+        """Returns the schedule for photographs whose longer side has `size` pixels."""
+        factor = math.sqrt(max(1.0, size / self.steps_for_size))
+        phase1_steps, phase2_steps = round(factor * self.phase1_steps), round(factor * self.phase2_steps)
+        size = max(size, self.steps_for_size)
+        return replace(self, phase1_steps=phase1_steps, phase2_steps=phase2_steps, steps_for_size=size)
 
     @property
     def total_steps(self) -> int:

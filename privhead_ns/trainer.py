@@ -12,7 +12,7 @@ from nerfstudio.engine.trainer import Trainer, TrainerConfig
 
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
-from privhead_ns.pipeline import PrivheadPipelineConfig
+from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig
 
 
 @dataclass
@@ -23,6 +23,10 @@ class PrivheadTrainerConfig(TrainerConfig):
     """Class to instantiate."""
     max_num_iterations: int = 1_000_000
     """Most steps to run now; training ends with phase 2 at the latest."""
+    keep_painted_colors: bool = False
+    """Whether the last checkpoint keeps the colours that training paints on a face that it never saw in colour. They
+    come near enough to the true ones for face recognition; earlier checkpoints have them, for training goes on there.
+    """
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keeps a viewer that is put in later on the host of the first.
@@ -34,14 +38,15 @@ class PrivheadTrainerConfig(TrainerConfig):
         super().__setattr__(name, value)
 
     def save_config(self) -> None:
-        """Checks the capture, then writes config.yml with absolute paths, so that it works from any folder.
+        """Checks the capture, fits the phases to it, and writes config.yml with absolute paths, to work from anywhere.
 
         Nerfstudio calls this before it builds anything: a capture that cannot be trained on leaves no trace.
 
         Raises:
             UserError: if --data is missing or no protected capture, or another dataparser is to read it.
         """
-        datamanager = cast(PrivheadPipelineConfig, self.pipeline).datamanager
+        pipeline = cast(PrivheadPipelineConfig, self.pipeline)
+        datamanager = pipeline.datamanager
         if not isinstance(datamanager.dataparser, PrivheadDataParserConfig):  # type: ignore[attr-defined]
             raise UserError("ns-train privhead reads protected captures only: leave the name of the dataparser out.")
         data = datamanager.data or datamanager.dataparser.data  # type: ignore[attr-defined]
@@ -49,7 +54,8 @@ class PrivheadTrainerConfig(TrainerConfig):
             raise UserError(
                 "ns-train needs --data with a protected capture, the folder that `privhead protect` writes."
             )
-        datamanager.dataparser.check(Path(data))  # type: ignore[attr-defined]
+        capture = datamanager.dataparser.check(Path(data))  # type: ignore[attr-defined]
+        pipeline.phases = pipeline.phases.for_size(max(capture.width, capture.height))
         self.data = datamanager.data = Path(data).resolve()
         self.output_dir = self.output_dir.resolve()
         super().save_config()
@@ -58,6 +64,7 @@ class PrivheadTrainerConfig(TrainerConfig):
 class PrivheadTrainer(Trainer):
     """Trains; keeps no checkpoint with NaN in it, and leaves one behind when interrupted."""
 
+    config: PrivheadTrainerConfig
     interrupted: bool = False
     """Whether Ctrl-C was pressed in training."""
 
@@ -116,12 +123,19 @@ class PrivheadTrainer(Trainer):
     def save_checkpoint(self, step: int) -> None:
         """Saves a checkpoint, unless a parameter is no longer finite.
 
+        The last one holds no colours of places that no neutral view sees, nor what the optimizers remember of them.
+
         Raises:
             UserError: if so; the last checkpoint is left as it is.
         """
         for name, parameter in self.pipeline.named_parameters():
             if not torch.isfinite(parameter).all():
                 raise UserError(f"{name} became NaN by step {step}: {self._what_remains()}")
+        pipeline = cast(PrivheadPipeline, self.pipeline)
+        if step + 1 >= pipeline.config.phases.total_steps and not self.config.keep_painted_colors:
+            pipeline.forget_painted_colors()
+            for optimizer in self.optimizers.optimizers.values():
+                optimizer.state.clear()
         super().save_checkpoint(step)
 
     def _what_remains(self) -> str:

@@ -169,8 +169,8 @@ def test_the_papers_configuration_gets_as_many_steps_as_fit_its_time(
     train_timed(ALL["paper"], tmp_path, tmp_path, tmp_path / "training", SETTINGS, console)
     steps, _, flags, seconds = calls[1]
     assert (steps, seconds) == (121, 60), "half a second a step: 120 in a minute, and step 0"
-    assert flags["--steps-per-save"] == 12
-    assert flags["--pipeline.phases.phase1-steps"] == 37, "its last step, number 36, is a checkpoint"
+    assert flags["--steps-per-save"] == 24
+    assert flags["--pipeline.phases.phase1-steps"] == 49, "its last step, number 48, is a checkpoint"
     assert flags["--pipeline.phases.phase1-steps"] + flags["--pipeline.phases.phase2-steps"] == steps
 
 

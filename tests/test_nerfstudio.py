@@ -121,6 +121,26 @@ def test_no_colour_of_a_sensitive_view_is_left_anywhere(config: Path, folder: Pa
     assert str(folder / "raw") not in (folder / "train.log").read_text()
 
 
+def test_the_last_checkpoint_has_forgotten_the_colours_of_the_face(config: Path, pipeline: PrivheadPipeline) -> None:
+    [checkpoint] = (config.parent / "nerfstudio_models").iterdir()
+    optimizers = torch.load(checkpoint, weights_only=True)["optimizers"]
+    assert optimizers and not any(optimizer["state"] for optimizer in optimizers.values())
+    model, dataset = pipeline.model, pipeline.datamanager.train_dataset
+    assert dataset is not None
+
+    def one_colour(view: int) -> float:
+        """Returns the share of a view's places that look alike before they are lit."""
+        rays = dataset.cameras.generate_rays(view).flatten()
+        outputs = model(rays)
+        places = (rays.origins + rays.directions * outputs["depth"])[outputs["accumulation"][:, 0] > 0.5]
+        features = model.field.features(model.field.normalize(places))
+        return float((features == features.mode(dim=0).values).all(dim=1).float().mean())
+
+    shares = [one_colour(view) for view in range(len(dataset))]
+    assert max(share for share, hidden in zip(shares, dataset.protected, strict=True) if hidden) > 0.5
+    assert all(share == 0 or hidden for share, hidden in zip(shares, dataset.protected, strict=True))
+
+
 def test_a_leak_would_be_found(folder: Path, sensitive: set[bytes], tmp_path: Path) -> None:
     frames = json.loads((folder / "raw" / "transforms.json").read_text())["frames"]
     photo = next(frame["file_path"] for frame in frames if frame["sensitive"])

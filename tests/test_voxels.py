@@ -152,3 +152,19 @@ def test_feature_pyramid_lays_its_grids_side_by_side() -> None:
     features.tables[1].data.copy_(grid_points((2, 3, 2)))
     positions = random(2, 5, 3)
     torch.testing.assert_close(features(positions), torch.cat([torch.ones(2, 5, 3), positions], dim=-1))
+
+
+def test_what_is_forgotten_becomes_the_mean_of_the_rest() -> None:
+    features = FeaturePyramid([(9, 9, 9), (3, 3, 3)], 2)
+    for seed, table in enumerate(features.tables):
+        table.data = random(*table.shape, seed=seed)
+    kept = random(5000, 3) * torch.tensor([0.49, 1.0, 1.0])
+    before = features(kept)
+    means = [table[: (len(table) + 1) // 2].mean(dim=(0, 1, 2)) for table in features.tables]
+    features.forget_all_but(kept)
+    torch.testing.assert_close(features(kept), before, rtol=0, atol=0)
+    elsewhere = 0.51 + 0.49 * random(50, 3, seed=1)
+    fine, coarse = features(elsewhere)[:, :2], features.tables[1][2]
+    beyond = elsewhere[:, 0] > 5 / 8
+    torch.testing.assert_close(fine[beyond], means[0].expand(int(beyond.sum()), 2))
+    torch.testing.assert_close(coarse, means[1].expand(3, 3, 2))

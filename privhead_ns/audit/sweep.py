@@ -133,7 +133,8 @@ def measure(
         "--pipeline.phases.phase1-steps": schedule.phase1_steps,
         "--pipeline.phases.phase2-steps": schedule.phase2_steps,
     }
-    run = train("privhead", protected, folder / "training", schedule.total_steps, console, flags)
+    steps = schedule.for_size(max(capture.width, capture.height)).total_steps
+    run = train("privhead", protected, folder / "training", steps, console, flags)
     figures = evaluate(export_mesh(run.config, folder / "mesh.ply", RESOLUTION, millimetres=False), data)
     return {
         "setting": setting.label,

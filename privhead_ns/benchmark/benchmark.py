@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from privhead_ns.capture.protect import protect
+from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.evaluate import Evaluation, evaluate, load_truth
@@ -67,14 +68,13 @@ class Settings:
     seed: int
     """Of every run."""
     phase2_steps: int
-    """Steps of phase 2, which are also what full RGB gets."""
+    """Steps of phase 2 at 64 pixels, which are also what full RGB gets; larger photographs get more."""
     paper_minutes: float
     """Time budget of the paper's own configuration."""
 
-    @property
-    def schedule(self) -> PhaseSchedule:
-        """The phases of every run."""
-        return PhaseSchedule(phase2_steps=self.phase2_steps)
+    def schedule(self, capture: ProtectedCapture) -> PhaseSchedule:
+        """Returns the phases of every run on a capture."""
+        return PhaseSchedule(phase2_steps=self.phase2_steps).for_size(max(capture.width, capture.height))
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ def measure(head: Path, output_dir: Path, name: str, settings: Settings, console
         train_it = train_timed if variant.timed else train_variant
         run = train_it(variant, head, protected, training, settings, console)
         steps = run.checkpoints if variant.every_checkpoint else run.checkpoints[-1:]
-        measurements = [measure_step(variant, head, output_dir, folder, run, step, settings) for step in steps]
+        measurements = [measure_step(variant, head, output_dir, folder, run, step) for step in steps]
     finally:
         shutil.rmtree(training / "run", ignore_errors=True)  # train.log stays, for a failed run's reason
     write_json(result, {"measurements": [asdict(measurement) for measurement in measurements]})
@@ -198,7 +198,7 @@ def train_variant(
     variant: Variant, head: Path, protected: Path, training: Path, settings: Settings, console: Console
 ) -> TrainingRun:
     """Trains a variant from the start, with a checkpoint at the end of phase 1."""
-    schedule = settings.schedule
+    schedule = settings.schedule(load_protected_capture(protected))
     flags: dict[str, object] = {
         "--machine.seed": settings.seed,
         "--steps-per-save": schedule.phase1_steps - 1,
@@ -213,9 +213,9 @@ def train_variant(
 def train_timed(
     variant: Variant, head: Path, protected: Path, training: Path, settings: Settings, console: Console
 ) -> TrainingRun:
-    """Trains a variant until its time is up, with ten checkpoints on the way.
+    """Trains a variant until its time is up, with five checkpoints on the way.
 
-    A probe of a few steps tells how many fit; phase 1 gets 30 % of them. Should the run be slower than its probe, it is
+    A probe of a few steps tells how many fit; phase 1 gets 40 % of them. Should the run be slower than its probe, it is
     interrupted when the time is up.
     """
     del head
@@ -232,26 +232,27 @@ def train_timed(
     shutil.rmtree(training)
     flags |= {
         "--steps-per-save": every,
-        "--pipeline.phases.phase1-steps": 3 * every + 1,  # the first step is number 0, and its checkpoint is not kept
-        "--pipeline.phases.phase2-steps": 7 * every,
+        "--pipeline.phases.phase1-steps": 2 * every + 1,  # the first step is number 0, and its checkpoint is not kept
+        "--pipeline.phases.phase2-steps": 3 * every,
     }
     seconds = 60 * settings.paper_minutes
-    return train(variant.method, protected, training, 10 * every + 1, console, flags | variant.flags, seconds)
+    return train(variant.method, protected, training, 5 * every + 1, console, flags | variant.flags, seconds)
 
 
 def steps_between_checkpoints(seconds: float, seconds_per_step: float) -> int:
-    """Returns a tenth of the steps that fit the time, and at least 1."""
-    return max(1, int(seconds / (10 * max(seconds_per_step, 1e-6))))
+    """Returns a fifth of the steps that fit the time, and at least 1."""
+    return max(1, int(seconds / (5 * max(seconds_per_step, 1e-6))))
 
 
 def measure_step(
-    variant: Variant, head: Path, output_dir: Path, folder: Path, run: TrainingRun, step: int, settings: Settings
+    variant: Variant, head: Path, output_dir: Path, folder: Path, run: TrainingRun, step: int
 ) -> Measurement:
     """Extracts the mesh of a checkpoint and compares it with the truth."""
     path = folder / f"step-{step}.ply"
     mesh = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
     evaluation: Evaluation = evaluate(mesh, head)
-    face, ends_phase1 = evaluation.face, step == settings.schedule.phase1_steps - 1 and not variant.timed
+    face = evaluation.face
+    ends_phase1 = variant.every_checkpoint and not variant.timed and step == run.checkpoints[0]
     return Measurement(
         head=head.resolve().name,
         label=STAGE_1 if ends_phase1 else variant.label,

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 
 from privhead_ns.capture.develop import develop
-from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import RawFrame, load_raw_capture, read_image
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParser, PrivheadDataParserConfig
@@ -32,23 +32,24 @@ class OracleDataParserConfig(PrivheadDataParserConfig):
     photographs: Path | None = None
     """Folder of the raw capture. All its colours are trained on and end up in the checkpoint: for benchmarks only."""
 
-    def check(self, data: Path) -> None:
-        """Checks both captures.
+    def check(self, data: Path) -> ProtectedCapture:
+        """Reads both captures.
 
         Raises:
             UserError: if one is missing or broken, or `photographs` is not given.
         """
-        super().check(data)
+        capture = super().check(data)
         if self.photographs is None:
             raise UserError(
                 "privhead-rgb trains on photographs of the face and exists for benchmarks only; to say that this is "
                 "one, pass --pipeline.datamanager.dataparser.photographs with the folder of the raw capture."
             )
         self.photographs = self.photographs.resolve()
-        frames, views = load_raw_capture(self.photographs).frames, load_protected_capture(data).frames
+        frames, views = load_raw_capture(self.photographs).frames, capture.frames
         poses, their_poses = ([frame.camera_to_world for frame in side] for side in (frames, views))
         if len(frames) != len(views) or not np.allclose(poses, their_poses):
             raise UserError(f"{data} was not made from the photographs in {self.photographs}: the cameras differ.")
+        return capture
 
 
 class OracleDataParser(PrivheadDataParser):

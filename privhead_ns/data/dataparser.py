@@ -27,13 +27,13 @@ class PrivheadDataParserConfig(DataParserConfig):
     data: Path = Path()
     """Folder of the protected capture."""
 
-    def check(self, data: Path) -> None:
-        """Checks what training will read, before anything is built.
+    def check(self, data: Path) -> ProtectedCapture:
+        """Reads what training will read, before anything is built.
 
         Raises:
             UserError: if `data` is not a protected capture, or breaks the promise made with one.
         """
-        load_protected_capture(data)
+        return load_protected_capture(data)
 
 
 class PrivheadDataParser(DataParser):

@@ -46,7 +46,7 @@ def run_demo(output_dir: Path, size: int) -> None:
     console.rule("2. privhead protect: what may leave the owner's machine")
     console.print(protect(raw, protected, OperatorConfig(), console=console).in_plain_words())
     console.rule("3. ns-train privhead: two phases")
-    schedule = PhaseSchedule()
+    schedule = PhaseSchedule().for_size(size)
     last_of_phase1 = schedule.phase1_steps - 1  # a checkpoint is kept there
     flags: dict[str, object] = {"--steps-per-save": last_of_phase1, "--vis": "viewer"}
     run = train("privhead", protected, output_dir / "outputs", schedule.total_steps, console, flags)

@@ -38,7 +38,7 @@ def extract_mesh(
     aabb: Float[Tensor, "2 3"],
     resolution: int,
     device: torch.device | str,
-    block: int = 32,
+    block: int = 16,
 ) -> trimesh.Trimesh:
     """Extracts the largest connected surface of a signed distance field within a box.
 

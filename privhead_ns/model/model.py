@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -200,6 +201,22 @@ class PrivheadModel(Model):
         if min(image.shape[:2]) <= 2 * margin:  # the viewer's smallest previews
             return torch.zeros_like(image[..., 0])
         return F.pad(self.operator(image.permute(2, 0, 1)[None]), [margin] * 4)[0]
+
+    @torch.no_grad()
+    def forget_all_but(self, views: Iterable[RayBundle]) -> None:
+        """Forgets how places look that no ray of the views meets; their shape stays.
+
+        Colours there were never seen by training, which painted them until they fitted the magnitudes.
+        """
+        self.eval()
+        places = []
+        for view in views:
+            for start in range(0, len(view), self.config.eval_num_rays_per_chunk):
+                rays = view[start : start + self.config.eval_num_rays_per_chunk]
+                outputs = self(rays)
+                meets = outputs["accumulation"][:, 0] > 0.5
+                places.append((rays.origins + rays.directions * outputs["depth"])[meets])
+        self.field.features.forget_all_but(self.field.normalize(torch.cat(places)))
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """Returns an output with the head's opacity as alpha, so that exporters leave the background out."""

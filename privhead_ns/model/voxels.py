@@ -84,6 +84,16 @@ class FeaturePyramid(nn.Module):
         """Interpolates every grid at positions in [0, 1]."""
         return torch.cat([trilinear(table, positions) for table in self.tables], dim=-1)
 
+    @torch.no_grad()
+    def forget_all_but(self, positions: Float[Tensor, "n 3"]) -> None:
+        """Sets what no position in [0, 1] is interpolated from to the mean of what they are interpolated from."""
+        for table in self.tables:
+            rows, _ = corners((table.shape[0], table.shape[1], table.shape[2]), positions)
+            kept = torch.zeros(table.shape[:3].numel(), dtype=torch.bool, device=table.device)
+            kept[rows.flatten()] = True
+            flat = table.view(-1, table.shape[-1])
+            flat[~kept] = flat[kept].mean(dim=0) if kept.any() else 0.0
+
 
 def grid_gradient(grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]) -> Float[Tensor, "3 x y z"]:
     """Returns central differences at the grid points, one-sided on the faces.

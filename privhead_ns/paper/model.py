@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,10 @@ class PaperModel(PrivheadModel):
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns all parameters as one group."""
         return {"networks": list(self.parameters())}
+
+    def forget_all_but(self, views: Iterable[RayBundle]) -> None:
+        """Does nothing: a network's weights belong to all places alike."""
+        del views
 
     def render(self, ray_bundle: RayBundle) -> tuple[Rendered, Float[Tensor, "rays 3"]]:
         """Renders rays that carry their nears and fars.
