@@ -128,16 +128,18 @@ def test_the_last_checkpoint_has_forgotten_the_colours_of_the_face(config: Path,
     model, dataset = pipeline.model, pipeline.datamanager.train_dataset
     assert dataset is not None
 
-    def one_colour(view: int) -> float:
-        """Returns the share of a view's places that look alike before they are lit."""
+    forgotten = torch.cat([table.flatten(0, 2).mode(dim=0).values for table in model.field.features.tables])
+
+    def blank(view: int) -> float:
+        """Returns the share of a view's places that all look alike before they are lit."""
         rays = dataset.cameras.generate_rays(view).flatten()
         outputs = model(rays)
         places = (rays.origins + rays.directions * outputs["depth"])[outputs["accumulation"][:, 0] > 0.5]
         features = model.field.features(model.field.normalize(places))
-        return float((features == features.mode(dim=0).values).all(dim=1).float().mean())
+        return float(((features - forgotten).abs().amax(dim=1) < 1e-4).float().mean())
 
-    shares = [one_colour(view) for view in range(len(dataset))]
-    assert max(share for share, hidden in zip(shares, dataset.protected, strict=True) if hidden) > 0.5
+    shares = [blank(view) for view in range(len(dataset))]
+    assert max(share for share, hidden in zip(shares, dataset.protected, strict=True) if hidden) > 0.2  # coarse cells: 8 a side
     assert all(share == 0 or hidden for share, hidden in zip(shares, dataset.protected, strict=True))
 
 

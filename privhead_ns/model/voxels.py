@@ -86,11 +86,14 @@ class FeaturePyramid(nn.Module):
 
     @torch.no_grad()
     def forget_all_but(self, positions: Float[Tensor, "n 3"]) -> None:
-        """Sets what no position in [0, 1] is interpolated from to the mean of what they are interpolated from."""
+        """Sets the grid points that are nearest to no position in [0, 1] to the mean of those that are to one.
+
+        Not all that surround a position are kept: what surrounds the border of what is kept reaches beyond it.
+        """
         for table in self.tables:
-            rows, _ = corners((table.shape[0], table.shape[1], table.shape[2]), positions)
+            rows, weights = corners((table.shape[0], table.shape[1], table.shape[2]), positions)
             kept = torch.zeros(table.shape[:3].numel(), dtype=torch.bool, device=table.device)
-            kept[rows.flatten()] = True
+            kept[rows.gather(1, weights.argmax(dim=1, keepdim=True))] = True
             flat = table.view(-1, table.shape[-1])
             flat[~kept] = flat[kept].mean(dim=0) if kept.any() else 0.0
 
