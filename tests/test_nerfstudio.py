@@ -139,7 +139,7 @@ def test_the_last_checkpoint_has_forgotten_the_colours_of_the_face(config: Path,
         return float(((features - forgotten).abs().amax(dim=1) < 1e-4).float().mean())
 
     shares = [blank(view) for view in range(len(dataset))]
-    assert max(share for share, hidden in zip(shares, dataset.protected, strict=True) if hidden) > 0.2  # coarse cells: 8 a side
+    assert max(shares) > 0.2, "the coarse cells are an eighth of the box here, and reach from the ears into the face"
     assert all(share == 0 or hidden for share, hidden in zip(shares, dataset.protected, strict=True))
 
 
