@@ -76,6 +76,7 @@ def tinted(raw: Path, number: int) -> Path:
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inversion, "TRAINING_STEPS", 3)
     monkeypatch.setattr(inversion, "DESCENT_STEPS", 3)
+    monkeypatch.setattr(inversion, "TURNS", 1)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,7 @@ def rungs(heads: list[Path]) -> list[Rung]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inversion, "TRAINING_STEPS", 3)
         patch.setattr(inversion, "DESCENT_STEPS", 3)
+        patch.setattr(inversion, "TURNS", 1)
         return run_audit(Inputs(heads[0], others=tuple(heads[1:])), Toy(), QUIET)
 
 
@@ -145,10 +147,28 @@ def test_descent_finds_an_image_of_the_wanted_magnitude(monkeypatch: pytest.Monk
     x = torch.linspace(0, 3, 24)
     image = (torch.sin(x)[:, None] * torch.cos(x)).expand(2, 3, 24, 24) / 2 + 0.5
     target = torch.nn.functional.pad(sigma(image), [1] * 4)
-    monkeypatch.setattr(inversion, "DESCENT_STEPS", 200)
-    monkeypatch.setattr(inversion, "STARTS", 1)
-    found = inversion.descend(target, sigma, torch.Generator().manual_seed(0), QUIET)
+    monkeypatch.setattr(inversion, "DESCENT_STEPS", 300)
+    monkeypatch.setattr(inversion, "TURNS", 1)
+    found = inversion.search(target, sigma, torch.Generator().manual_seed(0), QUIET)
     assert (sigma(found) - sigma(image)).abs().mean() < 0.25 * sigma(image).abs().mean()
+    shaped = 0.5 + 0.6 * (image - 0.5)  # the right signs, but too faint
+    refined, cost = inversion.descend(shaped, target, sigma, 300)
+    kept, guessed = (
+        torch.cosine_similarity(guess.diff(dim=-1).flatten(), image.diff(dim=-1).flatten(), dim=0)
+        for guess in (refined, found)
+    )
+    assert kept > 0.5 and kept > guessed + 0.3, "descent keeps the signs of its start"
+    assert cost.shape == (2,)
+
+
+def test_turning_signs_over_leaves_the_strength_of_detail_alone() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    turned = inversion.turned(images, torch.Generator().manual_seed(1))
+    same, opposite = (turned - images).abs() < 1e-5, (turned - images).abs() >= 1e-5
+    assert 0.1 < float(same.float().mean()) < 0.9
+    behind = (turned + images) / 2  # where it was turned over
+    assert (behind.std(dim=(-1, -2)) < images.std(dim=(-1, -2))).all()
+    assert (opposite == opposite[:, :1]).float().mean() > 0.99, "all channels alike"
 
 
 def test_aligned_faces_have_eyes_and_nose_where_networks_expect_them() -> None:

@@ -56,13 +56,18 @@ def attack(gallery: Gallery, heads: list[Head], console: Console) -> Rung:
     rung.rows["protected to photograph, by a learned map"] = {"rank-1": photographs}
     rates_found = [row["rank-1"] for row in rung.rows.values() if row["rank-1"] is not None]
     rung.recognition = max(rates_found, default=None)
-    everyone = rung.rows["protected to protected, after learning"]["rank-1, mean of all heads"]
+    everyone = mean_rank1(rung)
     rung.sentence = (
         f"An attacker who learns from protected views of {len(heads) - 1} other people picks you out of {len(heads)} "
         f"in {percent(rung.recognition)} of protected views, against another protected view or a photograph that he "
         f"protects himself ({percent(everyone)} over all {len(heads)} people; guessing: {percent(1 / len(heads))})."
     )
     return rung
+
+
+def mean_rank1(rung: Rung) -> float | None:
+    """Returns rank-1 after learning, over all heads in turn: of many more faces than the subject's own."""
+    return rung.rows.get("protected to protected, after learning", {}).get("rank-1, mean of all heads")
 
 
 def protected_faces(gallery: Gallery, head: Head, places: list[Landmarks | None]) -> Faces:

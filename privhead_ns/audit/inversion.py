@@ -2,8 +2,9 @@
 
 Learned: a small U-Net (Ronneberger et al., MICCAI 2015) trained on other heads, whose photographs the attacker
 protects himself as often as he likes. Direct: the image whose σ equals the protected view, found by descent with a
-total-variation prior (Rudin et al., Physica D 1992). Magnitudes leave every sign open, so descent ends in the signs
-that its start implies: it runs from several random ones, and the best fit of each view counts.
+total-variation prior (Rudin et al., Physica D 1992). Magnitudes leave every sign open, and descent keeps the signs
+that its start implies, so the search turns them over in random regions and goes on with what fits better. Both: descent
+from what was learned, which has plausible signs but only an average face's detail.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor, nn
+from torchvision.transforms.functional import gaussian_blur
 
 from privhead_ns.audit.faces import landmarks
 from privhead_ns.audit.heads import Head
@@ -25,12 +27,15 @@ from privhead_ns.audit.rung import Figures, Rung, few, percent
 from privhead_ns.operators import Operator, OperatorConfig
 
 TITLE = "3. Inversion to photographs"
-LEARNED, DIRECT = "learned inversion", "direct inversion"
+LEARNED, DIRECT, REFINED = "learned inversion", "direct inversion", "learned inversion, refined by descent"
 TRAINING_STEPS, BATCH, WINDOW = 600, 8, 64
 """Of the learned inverter; images larger than the window are learned in pieces of its size."""
-DESCENT_STEPS, STARTS = 250, 3
-TOTAL_VARIATION = 0.02
-"""Weight against the mean difference to the protected view."""
+DESCENT_STEPS, TURNS, STEPS_AFTER_TURN = 250, 6, 80
+"""Of a descent; how often the direct one turns signs over, and how long it descends after each time."""
+TOTAL_VARIATION, COLOUR_VARIATION = 0.02, 0.1
+"""Weights against the mean difference to the protected view. In photographs colour varies less than brightness does."""
+DETAIL = 4.0
+"""Pixels of blur that tell detail, whose sign may be wrong, from what lies behind it."""
 
 
 class Inverter(nn.Module):
@@ -61,15 +66,16 @@ def block(channels: int, width: int, dilation: int = 1) -> nn.Sequential:
 
 
 def attack(gallery: Gallery, heads: list[Head], operator: OperatorConfig, console: Console, seed: int = 0) -> Rung:
-    """Inverts the protected views of the first head in both ways; the learned one needs other heads."""
+    """Inverts the protected views of the first head in all ways; what is learned needs other heads."""
     subject, sigma = heads[0], operator.setup()
     generator = torch.Generator().manual_seed(seed)
     protected = torch.from_numpy(subject.magnitude)
-    inverted = {DIRECT: descend(protected, sigma, generator, console)}
+    inverted = {DIRECT: search(protected, sigma, generator, console)}
     if len(heads) > 1:
         inverter = learn(np.concatenate([head.colour for head in heads[1:]]), sigma, generator, console)
         with torch.no_grad():
             inverted[LEARNED] = inverter(protected)
+        inverted[REFINED], _ = descend(inverted[LEARNED], protected, sigma, DESCENT_STEPS)
     rung = Rung(TITLE, pictures={"photographs": few(subject.photographs), "protected views": few(subject.protected)})
     for label, colours in inverted.items():
         pictures = to_images(colours)
@@ -83,7 +89,7 @@ def attack(gallery: Gallery, heads: list[Head], operator: OperatorConfig, consol
     what = f"picks you out of {len(heads)} people" if len(heads) > 1 else "takes it for you"
     rung.sentence = (
         f"From your protected views a program made pictures in which face recognition {what} in "
-        f"{percent(rung.recognition)} of cases (the better way was {best})."
+        f"{percent(rung.recognition)} of cases (the best way was {best})."
     )
     if len(heads) == 1:
         rung.sentence += " The learned inverter was not measured: it learns from other people; name them in --others."
@@ -123,31 +129,58 @@ def window(images: Float[Tensor, "n 3 height width"], generator: torch.Generator
     return images
 
 
-def descend(
+def search(
     protected: Float[Tensor, "views height width"], sigma: Operator, generator: torch.Generator, console: Console
 ) -> Float[Tensor, "views 3 height width"]:
-    """Searches the image whose σ equals each protected view, from several starts; the best fit counts."""
+    """Searches the image whose σ equals each protected view, from a random start; the best fit of each view counts."""
     views, height, width = protected.shape
+    coarse = torch.randn(views, 1, height // 8 + 1, width // 8 + 1, generator=generator)
+    smooth = F.interpolate(coarse, (height, width), mode="bilinear").expand(-1, 3, -1, -1)
+    start = torch.sigmoid(smooth + 0.1 * torch.randn(views, 3, height, width, generator=generator))
+    best, cost = descend(start, protected, sigma, DESCENT_STEPS)
+    for _ in track(range(TURNS), "3. Direct inversion", console=console):
+        found, new_cost = descend(turned(best, generator), protected, sigma, STEPS_AFTER_TURN)
+        better = new_cost < cost
+        best[better], cost[better] = found[better], new_cost[better]
+    return best
+
+
+def descend(
+    start: Float[Tensor, "views 3 height width"],
+    protected: Float[Tensor, "views height width"],
+    sigma: Operator,
+    steps: int,
+) -> tuple[Float[Tensor, "views 3 height width"], Float[Tensor, " views"]]:
+    """Descends from images to ones whose σ equals the protected views; returns these and what the fit still costs."""
     margin = sigma.margin
-    target = protected[:, margin : height - margin, margin : width - margin]
-    best = torch.full((views,), torch.inf)
-    result = torch.zeros(views, 3, height, width)
-    for start in range(STARTS):
-        coarse = torch.randn(views, 1, height // 8 + 1, width // 8 + 1, generator=generator)
-        smooth = F.interpolate(coarse, (height, width), mode="bilinear").expand(-1, 3, -1, -1)
-        logits = (smooth + 0.1 * torch.randn(views, 3, height, width, generator=generator)).requires_grad_()
-        optimizer = torch.optim.Adam([logits], lr=0.05)
-        for _ in track(range(DESCENT_STEPS), f"3. Direct inversion, start {start + 1}", console=console):
-            image = torch.sigmoid(logits)
-            misfit = (sigma(image) - target).abs().mean(dim=(1, 2))
-            variation = image.diff(dim=-1).abs().mean() + image.diff(dim=-2).abs().mean()
-            optimizer.zero_grad()
-            (misfit.sum() + TOTAL_VARIATION * views * variation).backward()
-            optimizer.step()
-        misfit, image = misfit.detach(), torch.sigmoid(logits.detach())
-        better = misfit < best
-        best[better], result[better] = misfit[better], image[better]
-    return result
+    target = protected[:, margin : protected.shape[1] - margin, margin : protected.shape[2] - margin]
+    logits = torch.logit(start.clamp(0.01, 0.99)).requires_grad_()
+    optimizer = torch.optim.Adam([logits], lr=0.02)
+    cost = torch.zeros(len(start))
+    for _ in range(steps):
+        image = torch.sigmoid(logits)
+        cost = (sigma(image) - target).abs().mean(dim=(1, 2))
+        cost = cost + TOTAL_VARIATION * variation(image)
+        cost = cost + COLOUR_VARIATION * variation(image - image.mean(dim=1, keepdim=True))
+        optimizer.zero_grad()
+        cost.sum().backward()
+        optimizer.step()
+    return torch.sigmoid(logits.detach()), cost.detach()
+
+
+def variation(images: Float[Tensor, "views 3 height width"]) -> Float[Tensor, " views"]:
+    """Returns the mean absolute difference of neighbours in a row, plus that in a column."""
+    return images.diff(dim=-1).abs().mean(dim=(1, 2, 3)) + images.diff(dim=-2).abs().mean(dim=(1, 2, 3))
+
+
+def turned(
+    images: Float[Tensor, "views 3 height width"], generator: torch.Generator
+) -> Float[Tensor, "views 3 height width"]:
+    """Turns the sign of the detail over in random regions, which are larger than the blur that tells it."""
+    behind = gaussian_blur(images, [2 * round(3 * DETAIL) + 1] * 2, [DETAIL] * 2)
+    noise = torch.randn(len(images), 1, 4, 4, generator=generator)
+    sign = F.interpolate(noise, images.shape[-2:], mode="bilinear").sign()
+    return behind + sign * (images - behind)
 
 
 def to_images(colours: Float[Tensor, "views 3 height width"]) -> list[Image]:

@@ -127,7 +127,7 @@ def measure(
         adapted.attack(gallery, heads, console),
         inversion.attack(gallery, heads, capture.operator, console),
     ]
-    attacks = {rung.title: rung.recognition for rung in rungs}
+    attacks = {rung.title: rung.recognition for rung in rungs} | {adapted.TITLE: adapted.mean_rank1(rungs[1])}
     flags: dict[str, object] = {
         "--steps-per-eval-image": 0,
         "--pipeline.phases.phase1-steps": schedule.phase1_steps,
