@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -90,24 +91,26 @@ def ratios(means: dict[str, dict[str, float | None]]) -> dict[str, float | None]
 def table(measurements: list[Measurement]) -> Table:
     """Returns the paper's Table 1: each head, their mean, and how much worse stage 2 is than full RGB."""
     units = " or ".join(sorted({measurement.unit for measurement in measurements}))
-    result = Table("head", "trained as", title=f"Distance to the ground truth ({units})")
+    result = Table("trained as", title=f"Distance to the ground truth ({units})", box=SIMPLE_HEAD)
     for name in COLUMNS:
-        result.add_column(name, justify="right")
+        result.add_column(name.replace(", ", "\n"), justify="right")
     by_head = defaultdict(list)
     for measurement in measurements:
         if measurement.final:
             by_head[measurement.head].append(measurement)
     for head, group in by_head.items():
+        result.add_row(head, style="bold")
         for measurement in sorted(group, key=lambda m: ORDER.index(m.label)):
             values = (figure(measurement) for figure in COLUMNS.values())
-            result.add_row(head, measurement.label, *map(shown, values))
+            result.add_row(measurement.label, *map(shown, values))
         result.add_section()
     means = {label: averages(measurements, label) for label in labels(measurements)}
     if len(by_head) > 1:
+        result.add_row("mean", style="bold")
         for label, values in means.items():
-            result.add_row("mean", label, *map(shown, values.values()))
+            result.add_row(label, *map(shown, values.values()))
     if quotients := ratios(means):
-        result.add_row("", f"{OURS} / {ORACLE}", *map(shown, quotients.values()))
+        result.add_row(f"{OURS} / {ORACLE}", *map(shown, quotients.values()))
     return result
 
 
