@@ -200,7 +200,8 @@ def audit(
         protected: Its protected capture; by default one made for the audit alone, with the default settings.
         load_config: config.yml of an ns-train privhead run on it.
         rgb_config: config.yml of an ns-train privhead-rgb run on it, to compare with.
-        transfer_config: config.yml of a run on another head, whose colours are painted on this one's mesh.
+        transfer_config: config.yml of a run on another head, whose colours are painted on this one's mesh: one of
+            ns-train privhead-rgb, or --keep-painted-colors True, for others have forgotten the face's colours.
         transfer_data: Raw capture of that head, one of --others.
         others: Raw captures of other people, to tell apart and to learn from.
         onnx: Face recognition models to use beside dlib.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 from pathlib import Path
@@ -214,6 +215,20 @@ def test_a_sweep_varies_one_choice_at_a_time() -> None:
         assert sum(a != b for a, b in zip(ours, first, strict=True)) == 1
     with pytest.raises(UserError, match="no operator"):
         settings(("sobol",), (0.0,), (32,), ())
+
+
+def test_an_onnx_network_sees_the_aligned_face_in_red_green_and_blue(tmp_path: Path) -> None:
+    mean_colour = (  # GlobalAveragePool and Flatten of a (1, 3, 112, 112) input
+        "CAgSADphChkKAXgSAXAiEUdsb2JhbEF2ZXJhZ2VQb29sCg8KAXASAXkiB0ZsYXR0ZW4SAWdaGwoBeBIWChQIARIQCgIIAQoCCAMKAghwCgII"
+        "cGITCgF5Eg4KDAgBEggKAggBCgIIA0IECgAQDQ=="
+    )
+    (tmp_path / "mean.onnx").write_bytes(base64.b64decode(mean_colour))
+    recogniser = OnnxRecogniser(tmp_path / "mean.onnx", 0.5, Toy())
+    assert recogniser.name == "mean" and len(recogniser.faces(np.eye(100)[..., None] * (1, 2, 3))) == 1
+    red, teal = (np.full((100, 100, 3), colour, dtype=np.uint8) for colour in ((255, 0, 0), (0, 255, 255)))
+    embeddings = np.stack([recogniser.embed(image, LANDMARKS) for image in (red, teal)])
+    np.testing.assert_allclose(embeddings, [(1, -1, -1), (-1, 1, 1)], atol=1e-6)
+    np.testing.assert_allclose(recogniser.distance(embeddings, embeddings), [(0, 2), (2, 0)], atol=1e-6)
 
 
 def test_a_clean_capture_passes_and_every_kind_of_leak_fails(heads: list[Path], tmp_path: Path) -> None:

@@ -106,5 +106,5 @@ def in_words(rung: Rung, heads: int) -> str:
             "other people would match as well is unknown: name captures of them with --others"
         )
     if (painted := headline(rung.rows.get(key(RADIANCE)))) is not None:
-        parts.append(f". Of pictures with the colours that training painted, {percent(painted)} are taken for you")
+        parts.append(f". Of renders of the trained colours, {percent(painted)} are taken for you")
     return "".join(parts) + "."
