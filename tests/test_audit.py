@@ -226,7 +226,8 @@ def test_an_onnx_network_sees_the_aligned_face_in_red_green_and_blue(tmp_path: P
     recogniser = OnnxRecogniser(tmp_path / "mean.onnx", 0.5, Toy())
     assert recogniser.name == "mean" and len(recogniser.faces(np.eye(100)[..., None] * (1, 2, 3))) == 1
     red, teal = (np.full((100, 100, 3), colour, dtype=np.uint8) for colour in ((255, 0, 0), (0, 255, 255)))
-    embeddings = np.stack([recogniser.embed(image, LANDMARKS) for image in (red, teal)])
+    small = 0.5 + 0.5 * (LANDMARKS - 0.5)  # a face well within the image
+    embeddings = np.stack([recogniser.embed(image, small) for image in (red, teal)])
     np.testing.assert_allclose(embeddings, [(1, -1, -1), (-1, 1, 1)], atol=1e-6)
     np.testing.assert_allclose(recogniser.distance(embeddings, embeddings), [(0, 2), (2, 0)], atol=1e-6)
 
