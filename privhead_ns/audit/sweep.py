@@ -147,10 +147,14 @@ def measure(
 
 
 def write_sweep(results: list[dict[str, Any]], output_dir: Path, console: Console) -> None:
-    """Writes sweep.json and sweep.png, and prints the table."""
+    """Writes sweep.json and sweep.png, and prints the table; rungs are as the audit numbers them."""
     _write(output_dir / "sweep.json", {"settings": results})
     unit = results[0]["unit"]
-    table = Table("setting", *results[0]["attacks"], "best attack", f"Chamfer, head ({unit})", f"face ({unit})")
+    rungs = [f"rung {title[0]}" for title in results[0]["attacks"]]
+    table = Table(
+        "setting", *rungs, "best", f"head ({unit})", f"face ({unit})", title="Recognition and Chamfer distance"
+    )
+    table.columns[0].no_wrap = True
     for result in results:
         rates = [shown("rank-1", rate) for rate in (*result["attacks"].values(), result["recognition"])]
         lengths = [shown("chamfer", result[key]) for key in ("chamfer", "face_chamfer")]
@@ -160,8 +164,8 @@ def write_sweep(results: list[dict[str, Any]], output_dir: Path, console: Consol
     axes = figure.subplots()
     for result in results:
         if result["recognition"] is not None:
-            axes.plot(result["chamfer"], result["recognition"], "o")
-            axes.annotate(result["setting"], (result["chamfer"], result["recognition"]), fontsize=8)
+            axes.plot(result["chamfer"], result["recognition"], "o", label=result["setting"])
+    figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     axes.set(xlabel=f"Chamfer distance, head ({unit})", ylabel="recognised by the best attack", ylim=(-0.05, 1.05))
     with replacing(output_dir / "sweep.png") as temporary:
         FigureCanvasAgg(figure).print_png(temporary)
