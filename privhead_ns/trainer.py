@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 
+from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig
@@ -46,15 +47,16 @@ class PrivheadTrainerConfig(TrainerConfig):
             UserError: if --data is missing or no protected capture, or another dataparser is to read it.
         """
         pipeline = cast(PrivheadPipelineConfig, self.pipeline)
-        datamanager = pipeline.datamanager
-        if not isinstance(datamanager.dataparser, PrivheadDataParserConfig):  # type: ignore[attr-defined]
+        datamanager = cast(PrivheadDataManagerConfig, pipeline.datamanager)
+        dataparser = datamanager.dataparser
+        if not isinstance(dataparser, PrivheadDataParserConfig):
             raise UserError("ns-train privhead reads protected captures only: leave the name of the dataparser out.")
-        data = datamanager.data or datamanager.dataparser.data  # type: ignore[attr-defined]
+        data = datamanager.data or dataparser.data
         if data is None or data == Path():
             raise UserError(
                 "ns-train needs --data with a protected capture, the folder that `privhead protect` writes."
             )
-        capture = datamanager.dataparser.check(Path(data))  # type: ignore[attr-defined]
+        capture = dataparser.check(Path(data))
         pipeline.phases = pipeline.phases.for_size(max(capture.width, capture.height))
         self.data = datamanager.data = Path(data).resolve()
         self.output_dir = self.output_dir.resolve()
