@@ -14,7 +14,7 @@ from jaxtyping import Float
 from rich.console import Console
 from rich.progress import track
 
-from privhead_ns.audit.faces import Faces, describe, mean
+from privhead_ns.audit.faces import Faces, describe, mean, rank1
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import Gallery
 from privhead_ns.audit.recogniser import Image, Landmarks, aligned, enlarged, unit
@@ -32,7 +32,7 @@ SHRINKAGE = 1.0
 def attack(gallery: Gallery, heads: list[Head], console: Console) -> Rung:
     """Identifies each head with a metric learned on all others; the subject is the first head.
 
-    Gallery: views of even number of all heads. Probes: views of odd number of the head that was not learned from.
+    Every view is looked for among the views of all heads from other cameras.
     """
     if len(heads) < 4:
         return nothing(TITLE, "it learns from protected views of other people; name three captures or more in --others")
@@ -42,17 +42,17 @@ def attack(gallery: Gallery, heads: list[Head], console: Console) -> Rung:
     ]
     plain = [Faces(faces.views, faces.embeddings[..., :-HISTOGRAMS]) for faces in described]
     rates = {
-        "before learning": [rank1(plain, subject, learned=False) for subject in range(len(heads))],
-        "after learning": [rank1(described, subject, learned=True) for subject in range(len(heads))],
+        "before learning": [identified(plain, subject, learned=False) for subject in range(len(heads))],
+        "after learning": [identified(described, subject, learned=True) for subject in range(len(heads))],
     }
     rung = Rung(TITLE, pictures={"protected views, aligned": few(chips(heads[0].protected, gallery.places[0]))})
     for label, by_head in rates.items():
         rung.rows[f"protected to protected, {label}"] = {
             "rank-1": by_head[0],
             "rank-1, mean of all heads": mean(np.array([rate for rate in by_head if rate is not None])),
-            "faces": float((described[0].views % 2 == 1).sum()),
+            "faces": float(len(described[0].views)),
         }
-    photographs = mapped_rank1(described, gallery.faces)
+    photographs = mapped(described, gallery.faces)
     rung.rows["protected to photograph, by a learned map"] = {"rank-1": photographs}
     rates_found = [row["rank-1"] for row in rung.rows.values() if row["rank-1"] is not None]
     rung.recognition = max(rates_found, default=None)
@@ -92,19 +92,26 @@ def histogram(chip: Image) -> Float[np.ndarray, " channels"]:
     return np.asarray(descriptor.compute(cv2.cvtColor(chip, cv2.COLOR_RGB2GRAY))).ravel()
 
 
-def rank1(described: list[Faces], subject: int, learned: bool) -> float | None:
-    """Returns how often a subject's odd views are nearest to the subject's even ones; None where there are none."""
+def identified(described: list[Faces], subject: int, learned: bool) -> float | None:
+    """Returns how often the nearest view from another camera, of all heads, is the subject's; None where there is none.
+
+    Args:
+        described: the faces of each head.
+        subject: which head is looked for.
+        learned: whether by the metric that is learned on all other heads, or by the embedding as it comes.
+    """
     known = [faces for index, faces in enumerate(described) if index != subject and len(faces.views)]
-    probes = described[subject].embeddings[described[subject].views % 2 == 1]
-    own = described[subject].embeddings[described[subject].views % 2 == 0]
-    if not len(probes) or not len(own) or not known:
+    own = described[subject]
+    if not known or not len(own.views):
         return None
-    centre, whitening = metric(known) if learned else (0.0, np.eye(probes.shape[1]))
-    others = np.concatenate([faces.embeddings[faces.views % 2 == 0] for faces in known])
-    to_own, to_others = (
-        unit((probes - centre) @ whitening) @ unit((gallery - centre) @ whitening).T for gallery in (own, others)
-    )
-    return mean(to_own.max(axis=1) > to_others.max(axis=1))
+    centre, whitening = metric(known) if learned else (0.0, np.eye(own.embeddings.shape[1]))
+    own, *others = (Faces(faces.views, (faces.embeddings - centre) @ whitening) for faces in (own, *known))
+    return rank1(cosine, own, own, others)
+
+
+def cosine(one: Float[np.ndarray, "n channels"], other: Float[np.ndarray, "m channels"]) -> Float[np.ndarray, "n m"]:
+    """Returns cosine distances, 1 - cos."""
+    return 1 - unit(one) @ unit(other).T
 
 
 def metric(known: list[Faces]) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c c"]]:
@@ -117,18 +124,16 @@ def metric(known: list[Faces]) -> tuple[Float[np.ndarray, " c"], Float[np.ndarra
     return centre, directions / np.sqrt(variances.clip(1e-12))
 
 
-def mapped_rank1(described: list[Faces], photographs: list[Faces]) -> float | None:
-    """Returns rank-1 of the first head's odd protected views among photographs, by a ridge regression on the rest."""
+def mapped(described: list[Faces], photographs: list[Faces]) -> float | None:
+    """Returns rank-1 of the first head's protected views among photographs, by a ridge regression on the rest."""
     pairs = [(ours, theirs) for ours, theirs in zip(described[1:], photographs[1:], strict=True) if len(ours.views)]
-    probes = described[0].embeddings[described[0].views % 2 == 1]
-    own = photographs[0].embeddings[photographs[0].views % 2 == 0]
-    if not pairs or not len(probes) or not len(own):
+    if not pairs or not len(described[0].views):
         return None
     given = np.concatenate([ours.embeddings for ours, _ in pairs])
     wanted = np.concatenate([theirs.embeddings for _, theirs in pairs])
     centre, target = given.mean(axis=0), wanted.mean(axis=0)
     spread = (given - centre).T @ (given - centre) + np.eye(given.shape[1])
     learned = np.linalg.solve(spread, (given - centre).T @ (wanted - target))
-    guesses = unit((probes - centre) @ learned)
-    others = np.concatenate([theirs.embeddings[theirs.views % 2 == 0] for _, theirs in pairs])
-    return mean((guesses @ unit(own - target).T).max(axis=1) > (guesses @ unit(others - target).T).max(axis=1))
+    guesses = Faces(described[0].views, (described[0].embeddings - centre) @ learned)
+    own, *others = (Faces(faces.views, faces.embeddings - target) for faces in (photographs[0], *(p for _, p in pairs)))
+    return rank1(cosine, guesses, own, others)

@@ -11,6 +11,9 @@ from jaxtyping import Float
 
 from privhead_ns.audit.recogniser import Image, Landmarks, Recogniser
 
+Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Takes n and m embeddings, and returns the distance between each two, n by m."""
+
 FALSE_MATCHES = 0.01
 """Share of false matches at which recognition is also stated, with a threshold measured for it."""
 
@@ -70,12 +73,11 @@ def recognition(recogniser: Recogniser, probes: Faces, own: Faces, others: Seque
         own: faces in photographs of the subject.
         others: faces in photographs of each other head.
     """
-    same = distances(recogniser, probes, own)
-    other = [distances(recogniser, probes, faces) for faces in others if len(faces.views)]
+    same = distances(recogniser.distance, probes, own)
+    other = [distances(recogniser.distance, probes, faces) for faces in others if len(faces.views)]
     ours = same[np.isfinite(same)]
     theirs = np.concatenate([table[np.isfinite(table)] for table in other]) if other else np.empty(0)
     strict = np.quantile(theirs, FALSE_MATCHES) if len(theirs) else None
-    nearest = same.min(axis=1, initial=np.inf)
     return Recognition(
         faces=len(probes.views),
         same=mean(ours, np.median),
@@ -83,15 +85,24 @@ def recognition(recogniser: Recogniser, probes: Faces, own: Faces, others: Seque
         matched=mean(ours <= recogniser.threshold),
         falsely_matched=mean(theirs <= recogniser.threshold),
         matched_strictly=None if strict is None else mean(ours <= strict),
-        rank1=mean(nearest < np.min([table.min(axis=1) for table in other], axis=0)) if other else None,
+        rank1=rank1(recogniser.distance, probes, own, others),
     )
 
 
-def distances(recogniser: Recogniser, probes: Faces, gallery: Faces) -> Float[np.ndarray, "probes gallery"]:
+def rank1(distance: Distance, probes: Faces, own: Faces, others: Sequence[Faces]) -> float | None:
+    """Returns the share of probes whose nearest picture from another camera is of the subject; None of nothing."""
+    tables = [distances(distance, probes, faces) for faces in others if len(faces.views)]
+    if not tables or not len(own.views):
+        return None
+    nearest = distances(distance, probes, own).min(axis=1)
+    return mean(nearest < np.min([table.min(axis=1) for table in tables], axis=0))
+
+
+def distances(distance: Distance, probes: Faces, gallery: Faces) -> Float[np.ndarray, "probes gallery"]:
     """Returns all distances, infinite between pictures from one camera."""
     if not len(probes.views) or not len(gallery.views):
         return np.full((len(probes.views), len(gallery.views)), np.inf)
-    table = recogniser.distance(probes.embeddings, gallery.embeddings)
+    table = distance(probes.embeddings, gallery.embeddings)
     return np.where(probes.views[:, None] == gallery.views[None], np.inf, table)
 
 

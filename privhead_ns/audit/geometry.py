@@ -65,7 +65,7 @@ def attack(gallery: Gallery, shaded: list[Image], blended: list[Image] | None, o
         rung.pictures["the mesh with another's colours"] = few(blended)
         probes = describe(gallery.recogniser, blended, gallery.places[0])
         to_subject, to_other = (
-            distances(gallery.recogniser, probes, gallery.faces[index]).min(axis=1) for index in (0, other)
+            distances(gallery.recogniser.distance, probes, gallery.faces[index]).min(axis=1) for index in (0, other)
         )
         follows = float((to_other < to_subject).mean())
         rung.rows["the mesh with another's colours"] = {

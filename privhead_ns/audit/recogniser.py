@@ -18,15 +18,19 @@ from jaxtyping import Float, UInt8
 from privhead_ns.errors import UserError
 
 Image = UInt8[np.ndarray, "height width 3"]
-Landmarks = Float[np.ndarray, "5 2"]
-"""Outer and inner corner of the eye at the image's right, of that at its left, and the base of the nose: dlib's five
-points, x and y as shares of width and height."""
+Landmarks = Float[np.ndarray, "68 2"]
+"""The 68 points of 300-W (Sagonas et al., ICCVW 2013), x and y as shares of width and height. Among them are the eyes,
+36 to 41 and 42 to 47, the tip of the nose, 30, and the corners of the mouth, 48 and 54."""
 
 WORKING_SIZE = 256
 """Images whose longer side is smaller are enlarged to this (64 pixels four times), for detectors need some size."""
 ADVICE = 'The audit needs a face recogniser: pip install "privhead-ns[audit]" brings dlib with its weights.'
-CHIP = np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366)]) / 112
-"""Where eye, eye and nose lie in the aligned square of ArcFace, as shares of it (Deng et al., CVPR 2019)."""
+ARITHMETIC = ("NaryEltwise", "Eltwise", "Scale", "Power")
+"""OpenCV's names of layers that add to, or multiply, what they are given."""
+CHIP = (
+    np.array([(38.2946, 51.6963), (73.5318, 51.5014), (56.0252, 71.7366), (41.5493, 92.3655), (70.7299, 92.2041)]) / 112
+)
+"""Where eyes, nose and corners of the mouth lie in ArcFace's square (Deng et al., CVPR 2019), as shares of it."""
 
 
 class Recogniser(Protocol):
@@ -52,7 +56,7 @@ class Recogniser(Protocol):
 
 
 class DlibRecogniser:
-    """dlib's HOG detector, five-point landmarks and ResNet embedding (King 2009), one of the paper's seven systems.
+    """dlib's HOG detector, 68 landmarks and ResNet embedding (King 2009), one of the paper's seven systems.
 
     Raises:
         UserError: if the extra `audit` is not installed.
@@ -68,7 +72,7 @@ class DlibRecogniser:
         folder = Path(weights.origin).parent / "models"
         self._dlib: Any = importlib.import_module("dlib")
         self._detector = self._dlib.get_frontal_face_detector()
-        self._predictor = self._dlib.shape_predictor(str(folder / "shape_predictor_5_face_landmarks.dat"))
+        self._predictor = self._dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
         self._network = self._dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
 
     def faces(self, image: Image) -> list[Landmarks]:
@@ -97,6 +101,9 @@ class DlibRecogniser:
 class OnnxRecogniser:
     """A recognition network of the user's in an ONNX file; faces are found and aligned by another recogniser.
 
+    Networks that start with arithmetic on the image, as SFace and the first ArcFace ones do, scale it themselves and
+    get values from 0 to 255; all others get values from -1 to 1.
+
     Args:
         path: the model, which takes one RGB face and gives one vector.
         threshold: cosine distance up to which its makers call two faces the same.
@@ -114,6 +121,8 @@ class OnnxRecogniser:
             raise UserError(f"There is no file {path}; --onnx wants a face recognition model.")
         try:
             self._network = cv2.dnn.readNetFromONNX(str(path))
+            layers = (self._network.getLayer(name).type for name in self._network.getLayerNames())
+            self._scales_itself = next((kind for kind in layers if kind != "Const"), None) in ARITHMETIC
             self._run(np.zeros((size, size, 3), dtype=np.uint8))
         except cv2.error as error:
             raise UserError(
@@ -136,8 +145,9 @@ class OnnxRecogniser:
         return 1 - unit(one) @ unit(other).T
 
     def _run(self, chip: Image) -> Float[np.ndarray, " channels"]:
-        """Runs the network on an aligned face, scaled to [-1, 1]."""
-        self._network.setInput(cv2.dnn.blobFromImage(chip, 1 / 127.5, mean=(127.5, 127.5, 127.5)))
+        """Runs the network on an aligned face."""
+        scale, middle = (1.0, 0.0) if self._scales_itself else (1 / 127.5, 127.5)
+        self._network.setInput(cv2.dnn.blobFromImage(chip, scale, mean=(middle, middle, middle)))
         return np.asarray(self._network.forward(), dtype=np.float64).ravel()
 
 
@@ -150,11 +160,10 @@ def enlarged(image: Image) -> Image:
 
 
 def aligned(image: Image, landmarks: Landmarks, size: int) -> Image:
-    """Turns, scales and shifts an image so that eyes and nose lie where recognition networks expect them."""
+    """Turns, scales and shifts an image so that eyes, nose and mouth lie where recognition networks expect them."""
     here = landmarks * (image.shape[1], image.shape[0])
-    # dlib's first pair is the eye at the right of the image
-    eyes_and_nose = np.stack([here[2:4].mean(axis=0), here[0:2].mean(axis=0), here[4]])
-    matrix, _ = cv2.estimateAffinePartial2D(eyes_and_nose, CHIP * size, method=cv2.LMEDS)
+    points = np.stack([here[36:42].mean(axis=0), here[42:48].mean(axis=0), here[30], here[48], here[54]])
+    matrix, _ = cv2.estimateAffinePartial2D(points, CHIP * size, method=cv2.LMEDS)
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR).astype(np.uint8)
 
 
