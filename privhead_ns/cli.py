@@ -210,21 +210,20 @@ def audit(
         limit_recognition: Highest share of pictures, 0 to 1, that an attack may give the right name.
     """
     from privhead_ns.audit.audit import Inputs, check_output, run_audit
-    from privhead_ns.audit.recogniser import DlibRecogniser, OnnxRecogniser
+    from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.report import WARNING, Verdict, print_verdict, write_report
 
     console = Console()
     check_output(output_dir)
-    dlib = DlibRecogniser()
-    recognisers = [dlib, *(OnnxRecogniser(path, onnx_threshold, dlib, onnx_size) for path in onnx)]
+    recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
     inputs = Inputs(data, protected, load_config, rgb_config, transfer_config, transfer_data, others)
-    verdicts = []
-    for recogniser in recognisers:
-        console.rule(recogniser.name)
-        rungs = run_audit(inputs, recogniser, console)
-        verdicts.append(Verdict(recogniser.name, recogniser.threshold, rungs, limit_recognition))
+    verdicts = [
+        Verdict(recogniser.name, recogniser.threshold, rungs, limit_recognition)
+        for recogniser, rungs in zip(recognisers, run_audit(inputs, recognisers, console), strict=True)
+    ]
     write_report(output_dir, verdicts, {"capture": str(data), "other people": len(others)})
     for verdict in verdicts:
+        console.rule(verdict.recogniser)
         print_verdict(verdict, console)
     console.print(f"{output_dir / 'report.html'}, audit.json and audit.png. {WARNING}", highlight=False)
     if any(verdict.failed for verdict in verdicts):
@@ -233,37 +232,45 @@ def audit(
 
 @app.command
 def audit_sweep(
-    data: Path,
-    others: tuple[Path, ...],
+    data: tuple[Path, ...],
     output_dir: Path,
+    others: tuple[Path, ...] = (),
     operators: tuple[str, ...] = ("sobel", "central"),
     blurs: tuple[float, ...] = (0.0, 1.0, 2.0),
     levels: tuple[int, ...] = (65536, 32),
     sizes: tuple[int, ...] = (),
+    onnx: tuple[Path, ...] = (),
+    onnx_threshold: float = 0.5,
+    onnx_size: int = 112,
     phase2_steps: int | None = None,
 ) -> None:
     """Draw privacy against geometry over protection settings, varied one at a time from the first of each kind.
 
-    Every setting is attacked and trained on, which takes minutes; the same command again goes on where it was stopped.
+    Every setting is attacked and trained on for every head, which takes minutes each; the same command again goes on
+    where it was stopped.
 
     Args:
-        data: Folder of a raw capture with gt_mesh.ply.
-        others: Raw captures of other people, three or more.
+        data: Folders of raw captures with gt_mesh.ply; figures are means over them.
         output_dir: Folder for the results.
+        others: Raw captures of more people, to tell apart and to learn from; with those in `data` four or more.
         operators: What protects.
         blurs: Standard deviations in pixels of the blur before the operator.
         levels: Numbers of values of a stored magnitude.
         sizes: Longer sides of the views in pixels; by default that of the photographs.
+        onnx: Face recognition models to use beside dlib; of all, the one counts that an attack gets farthest with.
+        onnx_threshold: Cosine distance up to which they call two faces the same.
+        onnx_size: Side in pixels of the aligned face that they take.
         phase2_steps: Steps of phase 2 at 64 pixels, by default those of ns-train privhead.
     """
-    from privhead_ns.audit.recogniser import DlibRecogniser
+    from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.sweep import run_sweep, settings, write_sweep
     from privhead_ns.phases import PhaseSchedule
 
     console = Console()
     chosen = settings(operators, blurs, levels, sizes)
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
-    results = run_sweep(data, others, chosen, output_dir, DlibRecogniser(), schedule, console)
+    recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
+    results = run_sweep(data, others, chosen, output_dir, recognisers, schedule, console)
     write_sweep(results, output_dir, console)
 
 

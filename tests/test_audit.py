@@ -88,7 +88,7 @@ def rungs(heads: list[Path]) -> list[Rung]:
         patch.setattr(inversion, "TRAINING_STEPS", 3)
         patch.setattr(inversion, "DESCENT_STEPS", 3)
         patch.setattr(inversion, "TURNS", 1)
-        return run_audit(Inputs(heads[0], others=tuple(heads[1:])), Toy(), QUIET)
+        return run_audit(Inputs(heads[0], others=tuple(heads[1:])), [Toy()], QUIET)[0]
 
 
 def test_photographs_are_recognised_and_grey_views_are_missed_by_the_detector_only(rungs: list[Rung]) -> None:
@@ -102,7 +102,7 @@ def test_photographs_are_recognised_and_grey_views_are_missed_by_the_detector_on
 
 def test_a_rung_that_lacks_an_input_says_so_and_gives_no_figure(rungs: list[Rung], heads: list[Path]) -> None:
     assert rungs[3].recognition is None and "--load-config" in rungs[3].sentence
-    alone = run_audit(Inputs(heads[0]), Toy(), QUIET)
+    [alone] = run_audit(Inputs(heads[0]), [Toy()], QUIET)
     assert alone[1].recognition is None and "--others" in alone[1].sentence
     assert alone[0].rows[f"{RAW}, found by the detector"]["rank-1"] is None
     assert "learned inversion" not in alone[2].rows
@@ -110,7 +110,7 @@ def test_a_rung_that_lacks_an_input_says_so_and_gives_no_figure(rungs: list[Rung
 
 def test_no_face_in_the_photographs_is_no_happy_zero(heads: list[Path]) -> None:
     with pytest.raises(UserError, match="finds no face in any of the 4 sensitive photographs"):
-        run_audit(Inputs(heads[0]), Blind(), QUIET)
+        run_audit(Inputs(heads[0]), [Blind()], QUIET)
 
 
 def test_a_protected_capture_of_another_head_is_refused(heads: list[Path], tmp_path: Path) -> None:
@@ -118,7 +118,7 @@ def test_a_protected_capture_of_another_head_is_refused(heads: list[Path], tmp_p
     other = write_raw_capture(tmp_path / "raw")
     edit(other, lambda content: content["frames"].reverse())
     with pytest.raises(UserError, match="cameras differ"):
-        run_audit(Inputs(other, tmp_path / "protected"), Toy(), QUIET)
+        run_audit(Inputs(other, tmp_path / "protected"), [Toy()], QUIET)
 
 
 def test_recognition_leaves_out_pictures_of_one_camera() -> None:

@@ -46,8 +46,8 @@ class Inputs:
     """Raw captures of other people."""
 
 
-def run_audit(inputs: Inputs, recogniser: Recogniser, console: Console) -> list[Rung]:
-    """Climbs the ladder.
+def run_audit(inputs: Inputs, recognisers: Sequence[Recogniser], console: Console) -> list[list[Rung]]:
+    """Climbs the ladder with each recogniser; returns the rungs of each.
 
     Raises:
         UserError: if an input is missing or broken, captures do not belong together, or no face is found in any
@@ -61,21 +61,26 @@ def run_audit(inputs: Inputs, recogniser: Recogniser, console: Console) -> list[
             protect(inputs.data, protected, OperatorConfig(), console=console)
         capture = load_protected_capture(protected)
         heads = [load_subject(inputs.data, protected), *load_others(inputs.others, inputs.data, capture, console)]
-        gallery = off_the_shelf.photographs(recogniser, heads, console)
+        galleries = [off_the_shelf.photographs(recogniser, heads, console) for recogniser in recognisers]
         exhibits, shape = _exhibits(inputs, heads[0], capture)
-        rungs = [
-            off_the_shelf.attack(gallery, exhibits, console),
-            adapted.attack(gallery, heads, console),
-            inversion.attack(gallery, heads, capture.operator, console),
-            geometry.attack(gallery, exhibits[off_the_shelf.MESH], *_transfer(inputs, heads, capture, shape))
-            if shape is not None
-            else nothing(geometry.TITLE, "there is no trained run; give its config.yml with --load-config"),
-        ]
+        blended, other = _transfer(inputs, heads, capture, shape)
+        inverted = inversion.invert(heads, capture.operator, console)
         searched = [protected, *([inputs.load_config.parent] if inputs.load_config else [])]
-        rungs.append(files.search(load_raw_capture(inputs.data), heads[0].frames, searched, console))
+        found = files.search(load_raw_capture(inputs.data), heads[0].frames, searched, console)
         if inputs.load_config is None:
-            rungs[-1].sentence += " No training run was searched: give its config.yml with --load-config."
-        return rungs
+            found.sentence += " No training run was searched: give its config.yml with --load-config."
+        return [
+            [
+                off_the_shelf.attack(gallery, exhibits, console),
+                adapted.attack(gallery, heads, console),
+                inversion.attack(gallery, heads, inverted),
+                geometry.attack(gallery, exhibits[off_the_shelf.MESH], blended, other)
+                if shape is not None
+                else nothing(geometry.TITLE, "there is no trained run; give its config.yml with --load-config"),
+                found,
+            ]
+            for gallery in galleries
+        ]
 
 
 def _exhibits(
@@ -96,10 +101,10 @@ def _exhibits(
 
 
 def _transfer(
-    inputs: Inputs, heads: Sequence[Head], capture: ProtectedCapture, shape: trimesh.Trimesh
+    inputs: Inputs, heads: Sequence[Head], capture: ProtectedCapture, shape: trimesh.Trimesh | None
 ) -> tuple[list[Image] | None, int | None]:
     """Returns renders of the mesh in another head's colours, and which head that is."""
-    if inputs.transfer_config is None or inputs.transfer_data is None:
+    if shape is None or inputs.transfer_config is None or inputs.transfer_data is None:
         return None, None
     other = 1 + [path.resolve() for path in inputs.others].index(inputs.transfer_data.resolve())
     model = load_model(inputs.transfer_config)

@@ -65,20 +65,25 @@ def block(channels: int, width: int, dilation: int = 1) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def attack(gallery: Gallery, heads: list[Head], operator: OperatorConfig, console: Console, seed: int = 0) -> Rung:
-    """Inverts the protected views of the first head in all ways; what is learned needs other heads."""
-    subject, sigma = heads[0], operator.setup()
+def invert(heads: list[Head], operator: OperatorConfig, console: Console, seed: int = 0) -> dict[str, list[Image]]:
+    """Turns the protected views of the first head into photographs in all ways; what is learned needs other heads."""
+    sigma = operator.setup()
     generator = torch.Generator().manual_seed(seed)
-    protected = torch.from_numpy(subject.magnitude)
+    protected = torch.from_numpy(heads[0].magnitude)
     inverted = {DIRECT: search(protected, sigma, generator, console)}
     if len(heads) > 1:
         inverter = learn(np.concatenate([head.colour for head in heads[1:]]), sigma, generator, console)
         with torch.no_grad():
             inverted[LEARNED] = inverter(protected)
         inverted[REFINED], _ = descend(inverted[LEARNED], protected, sigma, DESCENT_STEPS)
+    return {label: to_images(colours) for label, colours in inverted.items()}
+
+
+def attack(gallery: Gallery, heads: list[Head], inverted: dict[str, list[Image]]) -> Rung:
+    """Recognises what inversion made of the protected views of the first head."""
+    subject = heads[0]
     rung = Rung(TITLE, pictures={"photographs": few(subject.photographs), "protected views": few(subject.protected)})
-    for label, colours in inverted.items():
-        pictures = to_images(colours)
+    for label, pictures in inverted.items():
         rung.pictures[label] = few(pictures)
         found = landmarks(gallery.recogniser, pictures)
         detected = sum(place is not None for place in found) / len(pictures)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -149,6 +150,16 @@ class OnnxRecogniser:
         scale, middle = (1.0, 0.0) if self._scales_itself else (1 / 127.5, 127.5)
         self._network.setInput(cv2.dnn.blobFromImage(chip, scale, mean=(middle, middle, middle)))
         return np.asarray(self._network.forward(), dtype=np.float64).ravel()
+
+
+def load_recognisers(onnx: Sequence[Path], threshold: float, size: int) -> list[Recogniser]:
+    """Returns dlib, and the networks in the given files.
+
+    Raises:
+        UserError: if the extra `audit` is not installed, or a file cannot be used.
+    """
+    dlib = DlibRecogniser()
+    return [dlib, *(OnnxRecogniser(path, threshold, dlib, size) for path in onnx)]
 
 
 def enlarged(image: Image) -> Image:

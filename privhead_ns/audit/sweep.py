@@ -1,16 +1,18 @@
 """Privacy against geometry over protection settings: what a stronger protection costs, to choose one by.
 
-One result per setting lies in a file of its own, so that a sweep goes on where it was stopped.
+The result of each setting on each head lies in a file of its own, so that a sweep goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -18,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from privhead_ns.audit import adapted, inversion, off_the_shelf
+from privhead_ns.audit.faces import mean
 from privhead_ns.audit.heads import load_others, load_subject
 from privhead_ns.audit.recogniser import Recogniser
 from privhead_ns.audit.report import shown
@@ -68,21 +71,31 @@ def settings(
 
 
 def run_sweep(
-    data: Path,
+    data: tuple[Path, ...],
     others: tuple[Path, ...],
     chosen: list[Setting],
     output_dir: Path,
-    recogniser: Recogniser,
+    recognisers: Sequence[Recogniser],
     schedule: PhaseSchedule,
     console: Console,
 ) -> list[dict[str, Any]]:
-    """Measures each setting that is not yet measured.
+    """Measures each setting on each head that it is not yet measured on; returns a summary of each setting.
 
     Raises:
-        UserError: if a capture cannot be used or has no truth, `output_dir` holds something else, or training fails.
+        UserError: if a capture cannot be used or has no truth, two have the same name, `output_dir` holds something
+            else, or training fails.
     """
-    load_truth(data)
-    about = {"data": str(data.resolve()), "others": [str(path.resolve()) for path in others]} | asdict(schedule)
+    for head in data:
+        load_truth(head)
+    names = [head.resolve().name for head in data]
+    if len(set(names)) < len(names):
+        raise UserError(f"Two captures of --data have the same name ({', '.join(names)}); rename a folder.")
+    about = {
+        "data": [str(path.resolve()) for path in data],
+        "others": [str(path.resolve()) for path in others],
+        "recognisers": [recogniser.name for recogniser in recognisers],
+        **asdict(schedule),
+    }
     note = output_dir / "sweep_of.json"
     if output_dir.exists() and not note.exists() and any(output_dir.iterdir()):
         raise UserError(f"--output-dir {output_dir} exists and is no sweep; choose another folder.")
@@ -90,20 +103,18 @@ def run_sweep(
         raise UserError(f"{output_dir} holds a sweep of other captures or steps; choose another --output-dir.")
     output_dir.mkdir(parents=True, exist_ok=True)
     _write(note, about)
+    todo = [(setting, head, name) for setting in chosen for head, name in zip(data, names, strict=True)]
     results = []
-    for number, setting in enumerate(chosen):
-        console.rule(f"{number + 1} of {len(chosen)}: {setting.label}")
-        path = output_dir / f"{setting.label}.json"
+    for number, (setting, head, name) in enumerate(todo):
+        console.rule(f"{number + 1} of {len(todo)}: {setting.label}, {name}")
+        path = output_dir / f"{setting.label}-{name}.json"
         if not path.exists():
-            folder = output_dir / f".{setting.label}"
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir()
-            try:
-                _write(path, measure(data, others, setting, folder, recogniser, schedule, console))
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+            people = (*(other for other in data if other != head), *others)
+            with tempfile.TemporaryDirectory(prefix=".", dir=output_dir) as folder:
+                result = measure(head, people, setting, Path(folder), recognisers, schedule, console)
+            _write(path, {"setting": setting.label, "head": name, **result})
         results.append(read_json(path))
-    return results
+    return [summary([one for one in results if one["setting"] == setting.label]) for setting in chosen]
 
 
 def measure(
@@ -111,23 +122,23 @@ def measure(
     others: tuple[Path, ...],
     setting: Setting,
     folder: Path,
-    recogniser: Recogniser,
+    recognisers: Sequence[Recogniser],
     schedule: PhaseSchedule,
     console: Console,
 ) -> dict[str, Any]:
-    """Attacks the protected views of one setting, then trains on them and measures the mesh."""
+    """Attacks the protected views of one head and setting, then trains on them and measures the mesh."""
     protected = folder / "protected"
     protect(data, protected, setting.operator, size=setting.size, console=console)
     capture = load_protected_capture(protected)
     heads = [load_subject(data, protected), *load_others(others, data, capture, console)]
-    gallery = off_the_shelf.photographs(recogniser, heads, console)
+    galleries = [off_the_shelf.photographs(recogniser, heads, console) for recogniser in recognisers]
     exhibits = {off_the_shelf.RAW: heads[0].photographs, off_the_shelf.PROTECTED: heads[0].protected}
-    rungs = [
-        off_the_shelf.attack(gallery, exhibits, console),
-        adapted.attack(gallery, heads, console),
-        inversion.attack(gallery, heads, capture.operator, console),
-    ]
-    attacks = {rung.title: rung.recognition for rung in rungs} | {adapted.TITLE: adapted.mean_rank1(rungs[1])}
+    inverted = inversion.invert(heads, capture.operator, console)
+    attacks = {
+        off_the_shelf.TITLE: [off_the_shelf.attack(gallery, exhibits, console).recognition for gallery in galleries],
+        adapted.TITLE: [adapted.mean_rank1(adapted.attack(gallery, heads, console)) for gallery in galleries],
+        inversion.TITLE: [inversion.attack(gallery, heads, inverted).recognition for gallery in galleries],
+    }
     flags: dict[str, object] = {
         "--steps-per-eval-image": 0,
         "--pipeline.phases.phase1-steps": schedule.phase1_steps,
@@ -137,13 +148,37 @@ def measure(
     run = train("privhead", protected, folder / "training", steps, console, flags)
     figures = evaluate(export_mesh(run.config, folder / "mesh.ply", RESOLUTION, millimetres=False), data)
     return {
-        "setting": setting.label,
         "attacks": attacks,
-        "recognition": max((rate for rate in attacks.values() if rate is not None), default=None),
         "chamfer": figures.head.chamfer,
         "face_chamfer": figures.face.chamfer if figures.face else None,
         "unit": figures.unit,
     }
+
+
+def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the means over heads of one setting; of several recognisers that counts which gets farthest."""
+    attacks = {
+        rung: best(average(rates) for rates in zip(*(one["attacks"][rung] for one in results), strict=True))
+        for rung in results[0]["attacks"]
+    }
+    return {
+        "setting": results[0]["setting"],
+        "attacks": attacks,
+        "recognition": best(attacks.values()),
+        "chamfer": average([one["chamfer"] for one in results]),
+        "face_chamfer": average([one["face_chamfer"] for one in results]),
+        "unit": results[0]["unit"],
+    }
+
+
+def best(rates: Iterable[float | None]) -> float | None:
+    """Returns the highest of what was measured."""
+    return max((rate for rate in rates if rate is not None), default=None)
+
+
+def average(values: Iterable[float | None]) -> float | None:
+    """Returns the mean of what was measured."""
+    return mean(np.array([value for value in values if value is not None]))
 
 
 def write_sweep(results: list[dict[str, Any]], output_dir: Path, console: Console) -> None:
