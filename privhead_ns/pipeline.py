@@ -58,15 +58,15 @@ class PrivheadPipeline(VanillaPipeline):
         sees = "colour of neutral views" if phases.phase(step) == 1 else "magnitude of protected views"
         self.progress.value = f"phase {phases.phase(step)} ({sees}), step {step} of {phases.total_steps}"
 
-    def forget_painted_colors(self) -> None:
-        """Forgets the colours of all places that no neutral view sees, where some views are protected."""
+    def forget_painted_colors(self) -> bool:
+        """Forgets the colours of places that no neutral view sees; returns whether there were such, and it could."""
         dataset = self.datamanager.train_dataset
         assert dataset is not None
         if not any(dataset.protected):
-            return
+            return False
         neutral = [index for index, hidden in enumerate(dataset.protected) if not hidden]
         cameras = dataset.cameras.to(self.device)
-        cast(PrivheadModel, self.model).forget_all_but(cameras.generate_rays(i).flatten() for i in neutral)
+        return cast(PrivheadModel, self.model).forget_all_but(cameras.generate_rays(i).flatten() for i in neutral)
 
     def load_pipeline(self, loaded_state: dict, step: int) -> None:
         """Loads a checkpoint, and takes on the phase of its step."""

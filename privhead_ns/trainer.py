@@ -135,8 +135,8 @@ class PrivheadTrainer(Trainer):
                 raise UserError(f"{name} became NaN by step {step}: {self._what_remains()}")
         pipeline = cast(PrivheadPipeline, self.pipeline)
         if step + 1 >= pipeline.config.phases.total_steps and not self.config.keep_painted_colors:
-            pipeline.forget_painted_colors()
-            for optimizer in self.optimizers.optimizers.values():
+            forgot = pipeline.forget_painted_colors()
+            for optimizer in self.optimizers.optimizers.values() if forgot else ():
                 optimizer.state.clear()
         super().save_checkpoint(step)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from raw_folder import disc, edit, write_raw_capture
 from rich.console import Console
 
-from privhead_ns.audit import adapted, files, inversion
+from privhead_ns.audit import adapted, files, inversion, sweep
 from privhead_ns.audit.audit import Inputs, run_audit
 from privhead_ns.audit.faces import Faces, recognition
 from privhead_ns.audit.geometry import render_mesh
@@ -24,12 +24,14 @@ from privhead_ns.audit.off_the_shelf import PROTECTED, RAW
 from privhead_ns.audit.recogniser import DlibRecogniser, OnnxRecogniser, aligned
 from privhead_ns.audit.report import Verdict, write_report
 from privhead_ns.audit.rung import Rung
-from privhead_ns.audit.sweep import settings
+from privhead_ns.audit.sweep import run_sweep, settings, summary, write_sweep
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
+from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
+from privhead_ns.phases import PhaseSchedule
 
 LANDMARKS = np.full((68, 2), 0.5)
 LANDMARKS[36:42], LANDMARKS[42:48] = (0.34, 0.4), (0.66, 0.4)
@@ -217,6 +219,39 @@ def test_a_sweep_varies_one_choice_at_a_time() -> None:
         assert sum(a != b for a, b in zip(ours, first, strict=True)) == 1
     with pytest.raises(UserError, match="no operator"):
         settings(("sobol",), (0.0,), (32,), ())
+
+
+def test_a_sweep_is_the_mean_of_heads_under_the_recogniser_that_gets_farthest() -> None:
+    rest = {"setting": "sobel", "face_chamfer": None, "unit": "mm"}
+    one = {**rest, "attacks": {"1.": [0.2, 0.9], "2.": [None, None], "3.": [0.5, None]}, "chamfer": 1.0}
+    other = {**rest, "attacks": {"1.": [0.8, 0.3], "2.": [None, None], "3.": [0.7, 0.4]}, "chamfer": 2.0}
+    found = summary([one, other])
+    assert found["attacks"] == pytest.approx({"1.": 0.6, "2.": None, "3.": 0.6})
+    assert found["recognition"] == pytest.approx(0.6)
+    assert found["chamfer"] == 1.5 and found["face_chamfer"] is None
+
+
+def test_a_sweep_attacks_trains_evaluates_and_goes_on_where_it_was_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = tmp_path / "head"
+    write_demo_capture(head, 32)
+    monkeypatch.setattr(sweep, "RESOLUTION", 48)
+    schedule = PhaseSchedule(phase1_steps=2, phase2_steps=2)
+    chosen = settings(("central",), (0.0,), (65536,), ())
+    arguments = ((head,), (), chosen, tmp_path / "sweep", [Toy()], schedule, QUIET)
+    [result] = run_sweep(*arguments)
+    assert result["unit"] == "mm" and 0 < result["chamfer"] < 1000
+    assert 0 <= result["recognition"] <= 1 and result["attacks"][adapted.TITLE] is None, "which wants four heads"
+    assert {path.name for path in (tmp_path / "sweep").iterdir()} == {"sweep_of.json", f"{chosen[0].label}-head.json"}
+    monkeypatch.setattr(sweep, "measure", None)
+    assert run_sweep(*arguments) == [result]
+    write_sweep([result], tmp_path / "sweep", QUIET)
+    assert Image.open(tmp_path / "sweep" / "sweep.png").size[0] > 500
+    with pytest.raises(UserError, match="other captures, recognisers or steps"):
+        run_sweep((head,), (), chosen, tmp_path / "sweep", [Toy(), Toy()], schedule, QUIET)
+    with pytest.raises(UserError, match="same name"):
+        run_sweep((head, head), (), chosen, tmp_path / "new", [Toy()], schedule, QUIET)
 
 
 def test_an_onnx_network_sees_the_aligned_face_in_red_green_and_blue(tmp_path: Path) -> None:

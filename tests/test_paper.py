@@ -178,6 +178,9 @@ def test_trains_with_the_losses_of_each_phase_resumes_renders_and_exports(captur
     still = {name for name, value in model.named_parameters() if torch.equal(value, before[name])}
     assert not {name for name in still if "implicit" in name or "color_network" in name or "beta" in name}
     path = run.config.get_base_dir() / "config.yml"
+    [checkpoint] = run.checkpoint_dir.iterdir()
+    optimizers = torch.load(checkpoint, weights_only=True)["optimizers"]
+    assert all(optimizer["state"] for optimizer in optimizers.values()), "nothing is forgotten, so training can go on"
 
     resumed = small(capture, 3)
     resumed.load_dir = run.checkpoint_dir

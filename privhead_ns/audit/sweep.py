@@ -100,7 +100,9 @@ def run_sweep(
     if output_dir.exists() and not note.exists() and any(output_dir.iterdir()):
         raise UserError(f"--output-dir {output_dir} exists and is no sweep; choose another folder.")
     if note.exists() and read_json(note) != json.loads(json.dumps(about)):
-        raise UserError(f"{output_dir} holds a sweep of other captures or steps; choose another --output-dir.")
+        raise UserError(
+            f"{output_dir} holds a sweep of other captures, recognisers or steps; choose another --output-dir."
+        )
     output_dir.mkdir(parents=True, exist_ok=True)
     _write(note, about)
     todo = [(setting, head, name) for setting in chosen for head, name in zip(data, names, strict=True)]

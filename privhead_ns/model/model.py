@@ -203,8 +203,8 @@ class PrivheadModel(Model):
         return F.pad(self.operator(image.permute(2, 0, 1)[None]), [margin] * 4)[0]
 
     @torch.no_grad()
-    def forget_all_but(self, views: Iterable[RayBundle]) -> None:
-        """Forgets how places look that no ray of the views meets; their shape stays.
+    def forget_all_but(self, views: Iterable[RayBundle]) -> bool:
+        """Forgets how places look that no ray of the views meets; their shape stays. Returns whether it could.
 
         Colours there were never seen by training, which painted them until they fitted the magnitudes.
         """
@@ -217,6 +217,7 @@ class PrivheadModel(Model):
                 meets = outputs["accumulation"][:, 0] > 0.5
                 places.append((rays.origins + rays.directions * outputs["depth"])[meets])
         self.field.features.forget_all_but(self.field.normalize(torch.cat(places)))
+        return True
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """Returns an output with the head's opacity as alpha, so that exporters leave the background out."""

@@ -70,9 +70,10 @@ class PaperModel(PrivheadModel):
         """Returns all parameters as one group."""
         return {"networks": list(self.parameters())}
 
-    def forget_all_but(self, views: Iterable[RayBundle]) -> None:
-        """Does nothing: a network's weights belong to all places alike."""
+    def forget_all_but(self, views: Iterable[RayBundle]) -> bool:
+        """Cannot: a network's weights belong to all places alike."""
         del views
+        return False
 
     def render(self, ray_bundle: RayBundle) -> tuple[Rendered, Float[Tensor, "rays 3"]]:
         """Renders rays that carry their nears and fars.
