@@ -122,6 +122,11 @@ def registered_operators() -> dict[str, Callable[..., Operator]]:
     return own | {entry.name: entry.load() for entry in entry_points(group="privhead_ns.operators")}
 
 
+def rounding(maximum: float, levels: int) -> float:
+    """Returns the largest difference between a magnitude in [0, maximum] and the nearest of `levels` values."""
+    return maximum / (levels - 1) / 2
+
+
 def quantise(magnitude: Float[Tensor, "*batch"], maximum: float, levels: int) -> Float[Tensor, "*batch"]:
     """Rounds magnitudes in [0, maximum] to the nearest of `levels` evenly spaced values; returns them in [0, 1]."""
     return torch.round((magnitude / maximum).clamp(0, 1) * (levels - 1)) / (levels - 1)

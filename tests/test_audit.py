@@ -148,16 +148,17 @@ def test_the_learned_metric_ignores_how_views_of_one_head_differ() -> None:
 
 
 def test_descent_finds_an_image_of_the_wanted_magnitude(monkeypatch: pytest.MonkeyPatch) -> None:
-    sigma = OperatorConfig().setup()
+    operator = OperatorConfig()
+    sigma = operator.setup()
     x = torch.linspace(0, 3, 24)
     image = (torch.sin(x)[:, None] * torch.cos(x)).expand(2, 3, 24, 24) / 2 + 0.5
     target = torch.nn.functional.pad(sigma(image), [1] * 4)
     monkeypatch.setattr(inversion, "DESCENT_STEPS", 300)
     monkeypatch.setattr(inversion, "TURNS", 1)
-    found = inversion.search(target, sigma, torch.Generator().manual_seed(0), QUIET)
+    found = inversion.search(target, operator, torch.Generator().manual_seed(0), QUIET)
     assert (sigma(found) - sigma(image)).abs().mean() < 0.25 * sigma(image).abs().mean()
     shaped = 0.5 + 0.6 * (image - 0.5)  # the right signs, but too faint
-    refined, cost = inversion.descend(shaped, target, sigma, 300)
+    refined, cost = inversion.descend(shaped, target, operator, 300)
     kept, guessed = (
         torch.cosine_similarity(guess.diff(dim=-1).flatten(), image.diff(dim=-1).flatten(), dim=0)
         for guess in (refined, found)

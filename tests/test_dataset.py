@@ -149,6 +149,6 @@ def test_patches_are_large_enough_for_the_operator(tmp_path: Path, blur: float) 
     shape = batch["patches"]
     assert len(rays) == len(batch["image"])
     magnitude = batch["magnitude"][-shape.numel() :].reshape(shape)
-    difference = gradient_loss(torch.full((*shape, 3), 0.5), magnitude, operator.setup())
+    difference = gradient_loss(torch.full((*shape, 3), 0.5), magnitude, operator.setup(), 0.0)
     assert difference.numel() > 0
     assert difference.mean() > 0

@@ -6,13 +6,14 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
 from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
-from privhead_ns.operators import SMOOTHING, GradientMagnitude, OperatorConfig
+from privhead_ns.operators import SMOOTHING, GradientMagnitude, OperatorConfig, quantise, rounding
 from privhead_ns.phases import LossWeights
 
 PHASE_1, PHASE_2 = LossWeights(1.0, 0.1, 0.0, 0.0, 3.0), LossWeights(0.5, 0.1, 1e-3, 2.0, 3.0)
@@ -44,30 +45,41 @@ def test_gradient_loss_is_the_difference_of_magnitudes_inside_the_margin(kernel:
     magnitude = torch.full((2, 12, 12), 99.0)  # what the margin holds must not matter
     magnitude[:, margin:-margin, margin:-margin] = sigma(b.permute(0, 3, 1, 2))
     expected = (sigma(a.permute(0, 3, 1, 2)) - sigma(b.permute(0, 3, 1, 2))).abs()
-    torch.testing.assert_close(gradient_loss(a, magnitude, sigma), expected)
-    assert gradient_loss(b, magnitude, sigma).max() < 1e-6
+    torch.testing.assert_close(gradient_loss(a, magnitude, sigma, 0.0), expected)
+    assert gradient_loss(b, magnitude, sigma, 0.0).max() < 1e-6
 
 
 def test_gradient_loss_cannot_tell_a_colour_from_its_inverse() -> None:
     sigma, image = GradientMagnitude(), random(2, 8, 8, 3)
     magnitude = torch.nn.functional.pad(sigma(image.permute(0, 3, 1, 2)), [1] * 4)
-    assert gradient_loss(1 - image, magnitude, sigma).max() < 1e-5
-    assert gradient_loss(0.5 * image, magnitude, sigma).max() > 0.05
+    assert gradient_loss(1 - image, magnitude, sigma, 0.0).max() < 1e-5
+    assert gradient_loss(0.5 * image, magnitude, sigma, 0.0).max() > 0.05
 
 
 def test_gradient_loss_strengthens_edges_that_are_too_weak() -> None:
     ramp = 0.02 * torch.arange(6.0)[None, None, :, None].expand(1, 6, 6, 3)
     scale = torch.ones((), requires_grad=True)
-    gradient_loss(ramp * scale, torch.full((1, 6, 6), 0.1), GradientMagnitude()).mean().backward()
+    gradient_loss(ramp * scale, torch.full((1, 6, 6), 0.1), GradientMagnitude(), 0.0).mean().backward()
     torch.testing.assert_close(scale.grad, torch.tensor(-0.02 * math.sqrt(3)))
 
 
-def test_consistency_loss_counts_only_what_lies_within_the_head() -> None:
-    carried = torch.tensor([[0.1], [0.5], [0.5], [0.2]])
-    magnitude = torch.tensor([[0.1], [0.2], [0.2], [0.6]])
-    within = torch.tensor([[1.0], [1.0], [0.0], [0.5]])
-    expected = torch.tensor([[0.0], [0.3], [0.0], [0.2]])
-    torch.testing.assert_close(consistency_loss(carried, magnitude, within), expected)
+def test_consistency_loss_counts_only_what_lies_within_the_head_and_beyond_rounding() -> None:
+    carried = torch.tensor([[0.1], [0.5], [0.5], [0.2], [0.5], [0.5]])
+    magnitude = torch.tensor([[0.1], [0.2], [0.2], [0.6], [0.3], [0.55]])
+    within = torch.tensor([[1.0], [1.0], [0.0], [0.5], [1.0], [1.0]])
+    rounding = torch.tensor([[0.0], [0.0], [0.0], [0.0], [0.1], [0.1]])
+    expected = torch.tensor([[0.0], [0.3], [0.0], [0.2], [0.1], [0.0]])
+    torch.testing.assert_close(consistency_loss(carried, magnitude, within, rounding), expected)
+
+
+@pytest.mark.parametrize("levels", [8, 32])
+def test_no_image_differs_from_its_own_rounded_magnitudes(levels: int) -> None:
+    """However few the levels, the truth costs nothing, while without regard to rounding it would."""
+    sigma, image = GradientMagnitude(), random(2, 8, 8, 3)
+    step = rounding(sigma.maximum, levels)
+    rounded = F.pad(sigma.maximum * quantise(sigma(image.permute(0, 3, 1, 2)), sigma.maximum, levels), [1] * 4)
+    assert gradient_loss(image, rounded, sigma, 0.0).mean() > step / 4
+    assert gradient_loss(image, rounded, sigma, step).max() < 1e-6
 
 
 def test_eikonal_loss_is_zero_on_unit_gradients_only() -> None:

@@ -24,7 +24,7 @@ from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import Gallery, headline
 from privhead_ns.audit.recogniser import Image
 from privhead_ns.audit.rung import Figures, Rung, few, percent
-from privhead_ns.operators import Operator, OperatorConfig
+from privhead_ns.operators import OperatorConfig, quantise, rounding
 
 TITLE = "3. Inversion to photographs"
 LEARNED, DIRECT, REFINED = "learned inversion", "direct inversion", "learned inversion, refined by descent"
@@ -67,15 +67,14 @@ def block(channels: int, width: int, dilation: int = 1) -> nn.Sequential:
 
 def invert(heads: list[Head], operator: OperatorConfig, console: Console, seed: int = 0) -> dict[str, list[Image]]:
     """Turns the protected views of the first head into photographs in all ways; what is learned needs other heads."""
-    sigma = operator.setup()
     generator = torch.Generator().manual_seed(seed)
     protected = torch.from_numpy(heads[0].magnitude)
-    inverted = {DIRECT: search(protected, sigma, generator, console)}
+    inverted = {DIRECT: search(protected, operator, generator, console)}
     if len(heads) > 1:
-        inverter = learn(np.concatenate([head.colour for head in heads[1:]]), sigma, generator, console)
+        inverter = learn(np.concatenate([head.colour for head in heads[1:]]), operator, generator, console)
         with torch.no_grad():
             inverted[LEARNED] = inverter(protected)
-        inverted[REFINED], _ = descend(inverted[LEARNED], protected, sigma, DESCENT_STEPS)
+        inverted[REFINED], _ = descend(inverted[LEARNED], protected, operator, DESCENT_STEPS)
     return {label: to_images(colours) for label, colours in inverted.items()}
 
 
@@ -102,10 +101,13 @@ def attack(gallery: Gallery, heads: list[Head], inverted: dict[str, list[Image]]
 
 
 def learn(
-    colour: Float[np.ndarray, "n height width 3"], sigma: Operator, generator: torch.Generator, console: Console
+    colour: Float[np.ndarray, "n height width 3"],
+    operator: OperatorConfig,
+    generator: torch.Generator,
+    console: Console,
 ) -> Inverter:
     """Trains an inverter on photographs that are mirrored, tinted and protected anew in each step."""
-    images = torch.from_numpy(colour).permute(0, 3, 1, 2)
+    images, sigma = torch.from_numpy(colour).permute(0, 3, 1, 2), operator.setup()
     with torch.random.fork_rng():
         torch.manual_seed(int(torch.randint(2**31, (1,), generator=generator)))
         inverter = Inverter()
@@ -116,8 +118,10 @@ def learn(
         batch = batch.flip(-1) if torch.rand(1, generator=generator) < 0.5 else batch
         tint = 1 + 0.15 * torch.randn(BATCH, 3, 1, 1, generator=generator)
         batch = (batch * tint).clamp(0, 1)
-        guess = inverter(F.pad(sigma(batch), [sigma.margin] * 4))
-        loss = (guess - batch).abs().mean() + (sigma(guess) - sigma(batch)).abs().mean()
+        magnitude = sigma(batch)
+        stored = sigma.maximum * quantise(magnitude, sigma.maximum, operator.levels)
+        guess = inverter(F.pad(stored, [sigma.margin] * 4))
+        loss = (guess - batch).abs().mean() + (sigma(guess) - magnitude).abs().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -135,16 +139,19 @@ def window(images: Float[Tensor, "n 3 height width"], generator: torch.Generator
 
 
 def search(
-    protected: Float[Tensor, "views height width"], sigma: Operator, generator: torch.Generator, console: Console
+    protected: Float[Tensor, "views height width"],
+    operator: OperatorConfig,
+    generator: torch.Generator,
+    console: Console,
 ) -> Float[Tensor, "views 3 height width"]:
     """Searches the image whose σ equals each protected view, from a random start; the best fit of each view counts."""
     views, height, width = protected.shape
     coarse = torch.randn(views, 1, height // 8 + 1, width // 8 + 1, generator=generator)
     smooth = F.interpolate(coarse, (height, width), mode="bilinear").expand(-1, 3, -1, -1)
     start = torch.sigmoid(smooth + 0.1 * torch.randn(views, 3, height, width, generator=generator))
-    best, cost = descend(start, protected, sigma, DESCENT_STEPS)
+    best, cost = descend(start, protected, operator, DESCENT_STEPS)
     for _ in track(range(TURNS), "3. Direct inversion", console=console):
-        found, new_cost = descend(turned(best, generator), protected, sigma, STEPS_AFTER_TURN)
+        found, new_cost = descend(turned(best, generator), protected, operator, STEPS_AFTER_TURN)
         better = new_cost < cost
         best[better], cost[better] = found[better], new_cost[better]
     return best
@@ -153,18 +160,22 @@ def search(
 def descend(
     start: Float[Tensor, "views 3 height width"],
     protected: Float[Tensor, "views height width"],
-    sigma: Operator,
+    operator: OperatorConfig,
     steps: int,
 ) -> tuple[Float[Tensor, "views 3 height width"], Float[Tensor, " views"]]:
-    """Descends from images to ones whose σ equals the protected views; returns these and what the fit still costs."""
-    margin = sigma.margin
+    """Descends from images to ones whose σ equals the protected views; returns these and what the fit still costs.
+
+    What rounding of stored magnitudes can explain costs nothing.
+    """
+    sigma = operator.setup()
+    margin, rounded = sigma.margin, rounding(sigma.maximum, operator.levels)
     target = protected[:, margin : protected.shape[1] - margin, margin : protected.shape[2] - margin]
     logits = torch.logit(start.clamp(0.01, 0.99)).requires_grad_()
     optimizer = torch.optim.Adam([logits], lr=0.02)
     cost = torch.zeros(len(start))
     for _ in range(steps):
         image = torch.sigmoid(logits)
-        cost = (sigma(image) - target).abs().mean(dim=(1, 2))
+        cost = F.relu((sigma(image) - target).abs() - rounded).mean(dim=(1, 2))
         cost = cost + TOTAL_VARIATION * variation(image)
         cost = cost + COLOUR_VARIATION * variation(image - image.mean(dim=1, keepdim=True))
         optimizer.zero_grad()

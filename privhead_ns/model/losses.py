@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -18,22 +19,27 @@ def gradient_loss(
     rendered: Float[Tensor, "patches edge edge 3"],
     magnitude: Float[Tensor, "patches edge edge"],
     operator: Operator,
+    rounding: float,
 ) -> Float[Tensor, "patches inner inner"]:
     """L1 distance of gradient magnitudes (Eq. 5): σ of the rendered patches against the protected ones.
+
+    Stored magnitudes are rounded, so that what differs by less than that is no difference.
 
     Args:
         rendered: rendered colours.
         magnitude: protected views at the same pixels; the operator's margin is left out of the comparison.
         operator: σ.
+        rounding: how far a protected view may be from the magnitude that was rounded.
     """
     inner = slice(operator.margin, magnitude.shape[1] - operator.margin)
-    return (operator(rendered.permute(0, 3, 1, 2)) - magnitude[:, inner, inner]).abs()
+    return F.relu((operator(rendered.permute(0, 3, 1, 2)) - magnitude[:, inner, inner]).abs() - rounding)
 
 
 def consistency_loss(
     carried: Float[Tensor, "*batch 1"],
     magnitude: Float[Tensor, "*batch 1"],
     within: Float[Tensor, "*batch 1"],
+    rounding: Float[Tensor, "*batch 1"],
 ) -> Float[Tensor, "*batch 1"]:
     """L1 distance of the magnitudes that places on the surface carry from those of the views, where `within`.
 
@@ -45,8 +51,9 @@ def consistency_loss(
         carried: rendered magnitudes.
         magnitude: σ of the views at the same pixels.
         within: share to which σ saw nothing but the head there; at the outline it sees the background, too.
+        rounding: how far `magnitude` may be from what was rounded.
     """
-    return within * (carried - magnitude).abs()
+    return within * F.relu((carried - magnitude).abs() - rounding)
 
 
 def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]:

@@ -22,7 +22,7 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
 from privhead_ns.model.renderer import Rendered, SurfaceRenderer
 from privhead_ns.model.voxels import grid_bending
-from privhead_ns.operators import Operator
+from privhead_ns.operators import Operator, rounding
 from privhead_ns.phases import LossWeights, PhaseSchedule
 
 
@@ -76,6 +76,7 @@ class PrivheadModel(Model):
         self.populate_head()
         self.operator: Operator = metadata["operator"].setup()
         self.magnitude_maximum: float = metadata["magnitude_maximum"]
+        self.rounding = rounding(self.magnitude_maximum, metadata["operator"].levels)
         self.background_color: Tensor
         self.register_buffer("background_color", torch.tensor(metadata["background"] or (0.0, 0.0, 0.0)))
         self.background = None if metadata["background"] else BackgroundField(aabb)
@@ -163,7 +164,9 @@ class PrivheadModel(Model):
             losses |= self.protected_losses(rgb, batch)
         if "carried" in outputs:
             within = batch["within"].to(self.device) * outputs["accumulation"].detach()
-            difference = consistency_loss(outputs["carried"], batch["magnitude"].to(self.device), within)
+            magnitude = batch["magnitude"].to(self.device)
+            rounded = self.rounding * batch["protected"].to(self.device)[..., None]
+            difference = consistency_loss(outputs["carried"], magnitude, within, rounded)
             losses["consistency"] = weights.consistency * difference.mean()
         if "geometry" in outputs:
             geometry = outputs["geometry"]
@@ -177,7 +180,7 @@ class PrivheadModel(Model):
         shape = batch["patches"]
         rays = shape.numel()
         magnitude = batch["magnitude"][-rays:].to(self.device).reshape(shape)
-        difference = gradient_loss(rgb[-rays:].reshape(*shape, 3), magnitude, self.operator)
+        difference = gradient_loss(rgb[-rays:].reshape(*shape, 3), magnitude, self.operator, self.rounding)
         return {
             "gradient": self.loss_weights.gradient * difference.mean(),
             "lipschitz": self.loss_weights.lipschitz * self.field.color_network.lipschitz,
