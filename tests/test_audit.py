@@ -167,6 +167,17 @@ def test_descent_finds_an_image_of_the_wanted_magnitude(monkeypatch: pytest.Monk
     assert cost.shape == (2,)
 
 
+def test_an_attacker_knows_that_magnitudes_are_rounded() -> None:
+    """What rounding hides he takes from his prior: a faint ramp, stored as no gradient at all, is left as it is."""
+    ramp = torch.linspace(0.2, 0.8, 24).expand(1, 3, 24, 24)
+    nothing = torch.zeros(1, 24, 24)
+    fine, coarse = (
+        inversion.descend(ramp, nothing, OperatorConfig(levels=levels), 200)[0].diff(dim=-1).mean()
+        for levels in (65536, 32)
+    )
+    assert coarse > 2 * fine
+
+
 def test_turning_signs_over_leaves_the_strength_of_detail_alone() -> None:
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     turned = inversion.turned(images, torch.Generator().manual_seed(1))
