@@ -96,15 +96,7 @@ def run_sweep(
         "recognisers": [recogniser.name for recogniser in recognisers],
         **asdict(schedule),
     }
-    note = output_dir / "sweep_of.json"
-    if output_dir.exists() and not note.exists() and any(output_dir.iterdir()):
-        raise UserError(f"--output-dir {output_dir} exists and is no sweep; choose another folder.")
-    if note.exists() and read_json(note) != json.loads(json.dumps(about)):
-        raise UserError(
-            f"{output_dir} holds a sweep of other captures, recognisers or steps; choose another --output-dir."
-        )
-    output_dir.mkdir(parents=True, exist_ok=True)
-    _write(note, about)
+    claim(output_dir, about)
     todo = [(setting, head, name) for setting in chosen for head, name in zip(data, names, strict=True)]
     results = []
     for number, (setting, head, name) in enumerate(todo):
@@ -117,6 +109,23 @@ def run_sweep(
             _write(path, {"setting": setting.label, "head": name, **result})
         results.append(read_json(path))
     return [summary([one for one in results if one["setting"] == setting.label]) for setting in chosen]
+
+
+def claim(output_dir: Path, about: dict[str, Any]) -> None:
+    """Makes a sweep's folder and notes what it is of, or checks that it holds one of the same.
+
+    Raises:
+        UserError: if it holds something else.
+    """
+    note = output_dir / "sweep_of.json"
+    if output_dir.exists() and not note.exists() and any(output_dir.iterdir()):
+        raise UserError(f"--output-dir {output_dir} exists and is no sweep; choose another folder.")
+    if note.exists() and read_json(note) != json.loads(json.dumps(about)):
+        raise UserError(
+            f"{output_dir} holds a sweep of other captures, recognisers or steps; choose another --output-dir."
+        )
+    output_dir.mkdir(parents=True, exist_ok=True)
+    _write(note, about)
 
 
 def measure(
