@@ -208,5 +208,5 @@ def test_plain_words_say_what_left_and_what_did_not(protected: tuple[Path, Path,
     assert "6 outlines" in left
     assert "camera" in left
     assert "any colour of the 4 protected views" in kept
-    for word in ("directions", "EXIF", "GPS", "thumbnails", "names", "edges stay visible", "restore", "identifies"):
+    for word in ("directions", "EXIF", "GPS", "thumbnails", "names", "edges stay visible", "pictures", "identifies"):
         assert word in kept
