@@ -323,6 +323,23 @@ def test_neutral_photographs_are_no_find(heads: list[Path], tmp_path: Path) -> N
     assert not files.search(raw, range(2, 6), [tmp_path], QUIET).failed
 
 
+def test_pixels_that_a_neutral_photograph_holds_as_well_are_no_find(tmp_path: Path) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+    frames = load_raw_capture(raw).frames
+    neutral, sensitive = frames[0].image_path, frames[3].image_path
+    pixels, secret = np.array(Image.open(neutral)), np.asarray(Image.open(sensitive))
+    pixels[14, 12:18] = secret[16, 13:19]  # a needle of the sensitive photograph, in a row where none is taken
+    shared, own = (Image.fromarray(np.ascontiguousarray(part)) for part in (pixels, secret))
+    for number, picture in enumerate((shared, own)):
+        (tmp_path / f"files{number}").mkdir()
+        picture.save(tmp_path / f"files{number}" / "000.png")
+    before = files.search(load_raw_capture(raw), range(2, 6), [tmp_path / "files0"], QUIET)
+    assert before.failed, "the pixels are a secret as long as no neutral photograph has them"
+    shared.save(neutral)
+    assert not files.search(load_raw_capture(raw), range(2, 6), [tmp_path / "files0"], QUIET).failed
+    assert files.search(load_raw_capture(raw), range(2, 6), [tmp_path / "files1"], QUIET).failed
+
+
 def test_protection_in_memory_is_that_of_the_files(heads: list[Path], tmp_path: Path) -> None:
     operator = OperatorConfig("scharr", 0.5, 64)
     protect(heads[0], tmp_path / "protected", operator)

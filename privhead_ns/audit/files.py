@@ -43,8 +43,10 @@ def search(raw: RawCapture, sensitive: Iterable[int], folders: list[Path], conso
     """
     chosen = set(sensitive)
     secrets = set().union(*(needles(*read_image(raw.frames[index])) for index in chosen))
-    allowed = [needles(*read_image(frame)) for index, frame in enumerate(raw.frames) if index not in chosen]
-    secrets -= set().union(*allowed)
+    for neutral in (read_image(frame) for index, frame in enumerate(raw.frames) if index not in chosen):
+        secrets -= needles(*neutral)
+        # faint ramps of a few pixels occur in more than one photograph, at any place
+        secrets -= SecretSearch(secrets).found(np.ascontiguousarray(neutral[0]).tobytes())
     words = names([raw.frames[index].name for index in chosen], raw.folder)
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     pixels, finds = SecretSearch(secrets), []
@@ -131,19 +133,27 @@ class SecretSearch:
 
     def leaking(self, path: Path) -> bool:
         """Says whether any of the byte strings occurs in a file."""
-        return len(self.keys) > 0 and any(self._occurs(hay) for hay in haystacks(path))
+        return any(next(self._occurring(hay), None) is not None for hay in haystacks(path))
 
-    def _occurs(self, hay: bytes) -> bool:
+    def found(self, hay: bytes) -> set[bytes]:
+        """Returns those of the byte strings that occur in some bytes."""
+        return set(self._occurring(hay))
+
+    def _occurring(self, hay: bytes) -> Iterator[bytes]:
         """Compares the eight bytes at every place with all keys, and what surrounds them where one fits."""
+        if not len(self.keys):
+            return
         for offset in range(min(KEY, max(0, len(hay) - KEY + 1))):
             words = np.frombuffer(hay, dtype=np.uint64, count=(len(hay) - offset) // KEY, offset=offset)
             place = np.searchsorted(self.keys, words).clip(max=len(self.keys) - 1)
             for index in np.flatnonzero(self.keys[place] == words):
                 start = offset + int(index) * KEY
                 candidates = self.by_key[hay[start : start + KEY]]
-                if any(start >= before and hay.startswith(secret, start - before) for before, secret in candidates):
-                    return True
-        return False
+                yield from (
+                    secret
+                    for before, secret in candidates
+                    if start >= before and hay.startswith(secret, start - before)
+                )
 
 
 def key_place(secret: bytes) -> int:
