@@ -123,7 +123,10 @@ def registered_operators() -> dict[str, Callable[..., Operator]]:
 
 
 def rounding(maximum: float, levels: int) -> float:
-    """Returns the largest difference between a magnitude in [0, maximum] and the nearest of `levels` values."""
+    """Returns the largest difference between a magnitude in [0, maximum] and the nearest of `levels` values.
+
+    It is in the magnitude's own units: of colour per pixel.
+    """
     return maximum / (levels - 1) / 2
 
 

@@ -125,7 +125,8 @@ class PrivheadTrainer(Trainer):
     def save_checkpoint(self, step: int) -> None:
         """Saves a checkpoint, unless a parameter is no longer finite.
 
-        The last one holds no colours of places that no neutral view sees, nor what the optimizers remember of them.
+        The last one holds no colours of places that no neutral view sees, nor what the optimizers remember of them,
+        unless --keep-painted-colors is set or the model cannot forget.
 
         Raises:
             UserError: if so; the last checkpoint is left as it is.
@@ -134,9 +135,9 @@ class PrivheadTrainer(Trainer):
             if not torch.isfinite(parameter).all():
                 raise UserError(f"{name} became NaN by step {step}: {self._what_remains()}")
         pipeline = cast(PrivheadPipeline, self.pipeline)
-        if step + 1 >= pipeline.config.phases.total_steps and not self.config.keep_painted_colors:
-            forgot = pipeline.forget_painted_colors()
-            for optimizer in self.optimizers.optimizers.values() if forgot else ():
+        last = step + 1 >= pipeline.config.phases.total_steps
+        if last and not self.config.keep_painted_colors and pipeline.forget_painted_colors():
+            for optimizer in self.optimizers.optimizers.values():
                 optimizer.state.clear()
         super().save_checkpoint(step)
 

@@ -17,7 +17,7 @@ from rich.progress import track
 from privhead_ns.audit.faces import Faces, describe, mean, rank1
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import Gallery
-from privhead_ns.audit.recogniser import Image, Landmarks, aligned, enlarged, unit
+from privhead_ns.audit.recogniser import Image, Landmarks, aligned, cosine_distance, enlarged
 from privhead_ns.audit.rung import Rung, few, nothing, percent
 
 TITLE = "2. Recogniser adapted to protected views"
@@ -106,12 +106,7 @@ def identified(described: list[Faces], subject: int, learned: bool) -> float | N
         return None
     centre, whitening = metric(known) if learned else (0.0, np.eye(own.embeddings.shape[1]))
     own, *others = (Faces(faces.views, (faces.embeddings - centre) @ whitening) for faces in (own, *known))
-    return rank1(cosine, own, own, others)
-
-
-def cosine(one: Float[np.ndarray, "n channels"], other: Float[np.ndarray, "m channels"]) -> Float[np.ndarray, "n m"]:
-    """Returns cosine distances, 1 - cos."""
-    return 1 - unit(one) @ unit(other).T
+    return rank1(cosine_distance, own, own, others)
 
 
 def metric(known: list[Faces]) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, "c c"]]:
@@ -136,4 +131,4 @@ def mapped(described: list[Faces], photographs: list[Faces]) -> float | None:
     learned = np.linalg.solve(spread, (given - centre).T @ (wanted - target))
     guesses = Faces(described[0].views, (described[0].embeddings - centre) @ learned)
     own, *others = (Faces(faces.views, faces.embeddings - target) for faces in (photographs[0], *(p for _, p in pairs)))
-    return rank1(cosine, guesses, own, others)
+    return rank1(cosine_distance, guesses, own, others)

@@ -43,10 +43,11 @@ def search(raw: RawCapture, sensitive: Iterable[int], folders: list[Path], conso
     """
     chosen = set(sensitive)
     secrets = set().union(*(needles(*read_image(raw.frames[index])) for index in chosen))
-    for neutral in (read_image(frame) for index, frame in enumerate(raw.frames) if index not in chosen):
-        secrets -= needles(*neutral)
-        # faint ramps of a few pixels occur in more than one photograph, at any place
-        secrets -= SecretSearch(secrets).found(np.ascontiguousarray(neutral[0]).tobytes())
+    neutral = [read_image(frame) for index, frame in enumerate(raw.frames) if index not in chosen]
+    secrets -= set().union(*(needles(*view) for view in neutral))
+    # faint ramps of a few pixels occur in more than one photograph, at any place
+    shared = SecretSearch(secrets)
+    secrets -= set().union(*(shared.found(np.ascontiguousarray(rgb).tobytes()) for rgb, _ in neutral))
     words = names([raw.frames[index].name for index in chosen], raw.folder)
     files = [path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()]
     pixels, finds = SecretSearch(secrets), []

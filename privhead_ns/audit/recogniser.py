@@ -142,8 +142,8 @@ class OnnxRecogniser:
     def distance(
         self, one: Float[np.ndarray, "n channels"], other: Float[np.ndarray, "m channels"]
     ) -> Float[np.ndarray, "n m"]:
-        """Cosine distance, 1 - cos."""
-        return 1 - unit(one) @ unit(other).T
+        """Cosine distance."""
+        return cosine_distance(one, other)
 
     def _run(self, chip: Image) -> Float[np.ndarray, " channels"]:
         """Runs the network on an aligned face."""
@@ -176,6 +176,13 @@ def aligned(image: Image, landmarks: Landmarks, size: int) -> Image:
     points = np.stack([here[36:42].mean(axis=0), here[42:48].mean(axis=0), here[30], here[48], here[54]])
     matrix, _ = cv2.estimateAffinePartial2D(points, CHIP * size, method=cv2.LMEDS)
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def cosine_distance(
+    one: Float[np.ndarray, "n channels"], other: Float[np.ndarray, "m channels"]
+) -> Float[np.ndarray, "n m"]:
+    """Returns 1 - cos of the angle between each of `one` and each of `other`: 0 to 2."""
+    return 1 - unit(one) @ unit(other).T
 
 
 def unit(vectors: Float[np.ndarray, "n channels"]) -> Float[np.ndarray, "n channels"]:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from privhead_ns.model.lipschitz import LipschitzMLP
 from privhead_ns.model.voxels import (
     FeaturePyramid,
-    Resolution,
     ScalarPyramid,
     grid_gradient,
     pyramid,
@@ -62,8 +61,8 @@ class HeadField(nn.Module):
         self.register_buffer("aabb", aabb.clone())
         extent = (aabb[1] - aabb[0]).tolist()
         self.longest_side = max(extent)
-        finest: Resolution = tuple(max(8, math.ceil(side / voxel_size) + 1) for side in extent)  # type: ignore[assignment]
-        levels = pyramid(finest, SDF_LEVELS)
+        x, y, z = (max(8, math.ceil(side / voxel_size) + 1) for side in extent)
+        levels = pyramid((x, y, z), SDF_LEVELS)
         self.sdf_grids = ScalarPyramid(levels)
         self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
         self.color_network = LipschitzMLP((self.features.channels + 3, hidden_units, hidden_units, 3))

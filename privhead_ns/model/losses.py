@@ -29,7 +29,7 @@ def gradient_loss(
         rendered: rendered colours.
         magnitude: protected views at the same pixels; the operator's margin is left out of the comparison.
         operator: σ.
-        rounding: how far a protected view may be from the magnitude that was rounded.
+        rounding: how far a protected view may be from the magnitude that was rounded, in colour units per pixel.
     """
     inner = slice(operator.margin, magnitude.shape[1] - operator.margin)
     return F.relu((operator(rendered.permute(0, 3, 1, 2)) - magnitude[:, inner, inner]).abs() - rounding)
@@ -51,7 +51,7 @@ def consistency_loss(
         carried: rendered magnitudes.
         magnitude: σ of the views at the same pixels.
         within: share to which σ saw nothing but the head there; at the outline it sees the background, too.
-        rounding: how far `magnitude` may be from what was rounded.
+        rounding: how far `magnitude` may be from what was rounded, in colour units per pixel.
     """
     return within * F.relu((carried - magnitude).abs() - rounding)
 

@@ -152,7 +152,8 @@ class PaperField(nn.Module):
         """Evaluates the implicit network and its gradient, by automatic differentiation, also where that is off."""
         with torch.enable_grad():
             points = points.detach().requires_grad_()
-            sdf, features = self.implicit(points).split([1, self.implicit.layers[-1].out_features - 1], dim=-1)  # type: ignore[operator]
+            values = self.implicit(points)
+            sdf, features = values[:, :1], values[:, 1:]
             gradient = cast(Tensor, torch.autograd.grad(sdf.sum(), points, create_graph=self.training)[0])
         if self.training:
             return Local(sdf[:, 0], gradient, features)
