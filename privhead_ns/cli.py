@@ -251,7 +251,7 @@ def audit_sweep(
 
     Args:
         data: Folders of raw captures with gt_mesh.ply; figures are means over them.
-        output_dir: Folder for the results.
+        output_dir: Folder for the results, which name the captures.
         others: Raw captures of more people, to tell apart and to learn from; with those in `data` four or more.
         operators: What protects.
         blurs: Standard deviations in pixels of the blur before the operator.
