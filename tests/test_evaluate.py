@@ -14,12 +14,16 @@ import numpy as np
 import pytest
 import trimesh
 from jaxtyping import Float
+from raw_folder import write_raw_capture
 
+from privhead_ns.capture.protect import protect
 from privhead_ns.capture.raw import Intrinsics
 from privhead_ns.errors import UserError
-from privhead_ns.mesh import pictures
-from privhead_ns.mesh.evaluate import Camera, cast_rays, evaluate, load_truth, ray_scene, table
+from privhead_ns.mesh.comparison import Row, pictures
+from privhead_ns.mesh.evaluate import RAYS, evaluate, load_truth, table
 from privhead_ns.mesh.pictures import orbit_camera, render_error, render_normals, save_heat_map
+from privhead_ns.mesh.raycast import Camera, RayScene
+from privhead_ns.operators import OperatorConfig
 
 MM = 100.0  # mm per unit: the true head is a ball of 100 mm
 INFO = {"mm_per_unit": MM, "nose_tip": [1.0, 0.0, 0.0], "face_axis": [1, 0, 0], "up_axis": [0, 0, 1]}
@@ -60,8 +64,29 @@ def write_capture(
     return folder
 
 
-def sphere(radius: float = 1.0) -> trimesh.Trimesh:
-    return trimesh.creation.icosphere(subdivisions=5, radius=radius)
+def sphere(radius: float = 1.0, subdivisions: int = 5) -> trimesh.Trimesh:
+    return trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
+
+
+def square() -> trimesh.Trimesh:
+    """A square of 2 x 2 that faces +x."""
+    return trimesh.Trimesh([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1]], [[0, 1, 2], [0, 2, 3]])
+
+
+def visible_ball(poses: list[Float[np.ndarray, "4 4"]], centre: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "n 3"]:
+    """Returns where the sample grids of `write_capture`'s cameras meet a ball of radius 1, by formula."""
+    offset = ((np.arange(RAYS) + 0.5) / RAYS - 0.5) * 64 / 100
+    x, y = np.meshgrid(offset, -offset)
+    in_camera = np.stack([x, y, -np.ones_like(x)], axis=-1).reshape(-1, 3)
+    in_camera /= np.linalg.norm(in_camera, axis=1, keepdims=True)
+    points = []
+    for pose in poses:
+        directions, to_ball = in_camera @ pose[:3, :3].T, centre - pose[:3, 3]
+        closest = directions @ to_ball
+        half_chord_squared = 1 - to_ball @ to_ball + closest**2
+        hit = half_chord_squared > 0
+        points.append(pose[:3, 3] + directions[hit] * (closest[hit] - half_chord_squared[hit] ** 0.5)[:, None])
+    return np.concatenate(points)
 
 
 @pytest.fixture
@@ -73,30 +98,68 @@ def test_the_truth_itself_is_perfect(capture: Path) -> None:
     result = evaluate(sphere(), capture)
     assert result.face is not None and result.unit == "mm"
     for scores in (result.head, result.face):
-        assert scores.accuracy == scores.completeness == scores.chamfer == 0
+        assert scores.chamfer_point_to_point == 0
+        assert max(scores.accuracy, scores.completeness, scores.chamfer) < 1e-4
         assert scores.f_score == 1
         assert scores.normal_error == pytest.approx(0, abs=0.1)
 
 
-@pytest.mark.parametrize(("offset", "f_score"), [(1.0, 1.0), (3.0, 0.0)])
+@pytest.mark.parametrize(("offset", "f_score"), [(-0.1, 1.0), (0.1, 1.0), (1.0, 1.0), (3.0, 0.0)])
 def test_a_larger_ball_is_off_by_its_offset(tmp_path: Path, offset: float, f_score: float) -> None:
-    # thirty cameras, as in a real capture, so that samples lie much closer together than the offset
-    result = evaluate(sphere(1 + offset / MM), write_capture(tmp_path, sphere(), ring(30), INFO))
+    truth, mesh = sphere(subdivisions=6), sphere(1 + offset / MM, subdivisions=6)
+    result = evaluate(mesh, write_capture(tmp_path, truth, info=INFO))
     assert result.face is not None
     for scores in (result.head, result.face):
-        assert scores.accuracy == pytest.approx(offset, rel=0.1)
-        assert scores.completeness == pytest.approx(offset, rel=0.1)
+        assert scores.accuracy == pytest.approx(abs(offset), rel=0.01)
+        assert scores.completeness == pytest.approx(abs(offset), rel=0.01)
         assert scores.chamfer == pytest.approx((scores.accuracy + scores.completeness) / 2)
-        assert scores.f_score == pytest.approx(f_score, abs=0.02)
+        assert scores.f_score == f_score
+        assert scores.normal_error < 1
+
+
+@pytest.mark.parametrize("shift", [0.1, 0.2, 0.4, 0.7])
+def test_a_moved_ball_is_off_by_the_mean_over_its_visible_points(tmp_path: Path, shift: float) -> None:
+    moved = np.array([shift / MM, 0, 0])
+    folder = write_capture(tmp_path, sphere(subdivisions=6), info=INFO)
+    result = evaluate(sphere(subdivisions=6).apply_translation(moved), folder).head
+
+    poses = [np.array(frame["transform_matrix"]) for frame in ring()]
+    points, true_points = visible_ball(poses, moved), visible_ball(poses, np.zeros(3))
+    floor = true_points[:, 2].min() + 10 / MM
+    points, true_points = points[points[:, 2] > floor], true_points[true_points[:, 2] > floor]
+    accuracy = np.abs(np.linalg.norm(points, axis=1) - 1).mean() * MM
+    completeness = np.abs(np.linalg.norm(true_points - moved, axis=1) - 1).mean() * MM
+    assert 0.5 * shift < accuracy < 0.7 * shift, "half the shift on the whole ball, more at the height of the ring"
+    assert result.accuracy == pytest.approx(accuracy, rel=0.01)
+    assert result.completeness == pytest.approx(completeness, rel=0.01)
+    assert result.chamfer == pytest.approx((accuracy + completeness) / 2, rel=0.01)
+    assert result.chamfer_point_to_point > result.chamfer, "the samples' spacing comes on top"
+
+
+def test_a_moved_square_is_off_by_its_shift(tmp_path: Path) -> None:
+    frames = [{"file_path": f"{y}.png", "transform_matrix": look_at_origin((4, y, 0.5)).tolist()} for y in (-0.5, 0.5)]
+    moved = square().apply_translation([0.003, 0, 0])
+    scores = evaluate(moved, write_capture(tmp_path, square(), frames, {"mm_per_unit": MM})).head
+    assert scores.accuracy == pytest.approx(0.3, abs=1e-3)
+    assert scores.completeness == pytest.approx(0.3, abs=1e-3)
+    assert scores.normal_error == pytest.approx(0, abs=0.1)
+
+
+def test_distances_are_to_what_no_camera_sees_as_well(tmp_path: Path) -> None:
+    # the mesh is a box whose far side, which no camera sees, lies on the true square: its visible side is 0.1 off
+    box = trimesh.creation.box(bounds=[[0, -1, -1], [0.1, 1, 1]])
+    frames = [{"file_path": f"{z}.png", "transform_matrix": look_at_origin((4, 0, z)).tolist()} for z in (0, 0.1)]
+    scores = evaluate(box, write_capture(tmp_path, square(), frames)).head
+    assert scores.accuracy == pytest.approx(0.1, rel=0.05)
+    assert scores.completeness == pytest.approx(0, abs=1e-4)
 
 
 def test_accuracy_and_completeness_tell_the_directions_apart(tmp_path: Path) -> None:
     # all cameras look along -x at a square; the mesh is its left half
-    square = trimesh.Trimesh([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1]], [[0, 1, 2], [0, 2, 3]])
-    half = square.copy()
+    half = square()
     half.vertices[half.vertices[:, 1] < 0, 1] = 0
     frames = [{"file_path": f"{z}.png", "transform_matrix": look_at_origin((4, 0, z)).tolist()} for z in (0, 0.5, 1.0)]
-    scores = evaluate(half, write_capture(tmp_path, square, frames)).head
+    scores = evaluate(half, write_capture(tmp_path, square(), frames)).head
     assert scores.accuracy == pytest.approx(0, abs=1e-3)
     # the missing half lies 0.5 from the rest on average, the other half 0
     assert scores.completeness == pytest.approx(0.25, abs=0.02)
@@ -124,11 +187,10 @@ def test_the_cut_of_the_neck_is_left_out(capture: Path) -> None:
 
 
 def test_normal_error_of_a_tilted_square(tmp_path: Path) -> None:
-    square = trimesh.Trimesh([[0, -1, -1], [0, 1, -1], [0, 1, 1], [0, -1, 1]], [[0, 1, 2], [0, 2, 3]])
-    tilted = square.copy().apply_transform(trimesh.transformations.rotation_matrix(np.radians(10), [0, 1, 0]))
+    tilted = square().apply_transform(trimesh.transformations.rotation_matrix(np.radians(10), [0, 1, 0]))
     tilted.invert()  # the winding does not matter
     frames = [{"file_path": f"{y}.png", "transform_matrix": look_at_origin((4, y, 0.5)).tolist()} for y in (-0.5, 0.5)]
-    result = evaluate(tilted, write_capture(tmp_path, square, frames))
+    result = evaluate(tilted, write_capture(tmp_path, square(), frames))
     assert result.head.normal_error == pytest.approx(10, abs=0.01)
 
 
@@ -158,7 +220,7 @@ def test_frames_may_have_their_own_intrinsics(tmp_path: Path, capture: Path) -> 
 
 def test_rays_pass_through_pixel_centres() -> None:
     camera = Camera(look_at_origin((3, 0, 0)), Intrinsics(64, 48, fl_x=60.0, fl_y=60.0, cx=10.5, cy=20.5))
-    hits = cast_rays(ray_scene(trimesh.creation.box((2, 2.01, 2.01))), camera, 64, 48)
+    hits = RayScene(trimesh.creation.box((2, 2.01, 2.01))).cast(camera, 64, 48)
     assert hits.seen.shape == (48, 64)
     # at the front of the box, 2 from the camera, the camera's x is the world's y and its y the world's z
     grid = np.full((48, 64, 3), np.nan)
@@ -168,11 +230,37 @@ def test_rays_pass_through_pixel_centres() -> None:
     np.testing.assert_allclose(hits.normals, np.broadcast_to([1, 0, 0], hits.normals.shape), atol=1e-6)
 
 
+def test_large_coordinates_lose_no_digits() -> None:
+    offset = np.array([5e5, 5e6, 1e3])  # metres of a map projection
+    scene = RayScene(sphere(subdivisions=6).apply_translation(offset))
+    directions = sphere(subdivisions=2).vertices
+    nearest = scene.nearest(1.1 * directions + offset)
+    np.testing.assert_allclose(nearest.distances, 0.1, atol=1e-4)
+    np.testing.assert_allclose(nearest.points, directions + offset, atol=1e-3)
+    pose = look_at_origin((4, 0, 0))
+    pose[:3, 3] += offset
+    hits = scene.cast(Camera(pose, Intrinsics(64, 64, 100.0, 100.0, 32.0, 32.0)), 32, 32)
+    np.testing.assert_allclose(np.linalg.norm(hits.points - offset, axis=1), 1, atol=1e-3)
+
+
+def test_triangles_without_area_are_passed_over(tmp_path: Path) -> None:
+    mesh = sphere()
+    needles = [[a, a, b] for a, b, _ in mesh.faces[:50]]
+    mesh = trimesh.Trimesh(mesh.vertices, np.concatenate([needles, mesh.faces]), process=False)
+    result = evaluate(mesh, write_capture(tmp_path, sphere(), info=INFO))
+    assert result.head.normal_error == pytest.approx(0, abs=0.1)
+    hits = RayScene(mesh).cast(Camera(look_at_origin((4, 0, 0)), Intrinsics(8, 8, 20.0, 20.0, 4.0, 4.0)), 8, 8)
+    corners = mesh.vertices[mesh.faces[hits.triangles]]
+    np.testing.assert_allclose(corners.mean(axis=1), hits.points, atol=0.05)
+
+
 def test_dictionary_and_table(capture: Path) -> None:
     result = evaluate(sphere(1.01), capture)
     stored = json.loads(json.dumps(result.to_dict()))
     assert stored["face"]["chamfer"] == result.face.chamfer and stored["unit"] == "mm"  # type: ignore[union-attr]
     cells = [list(column.cells) for column in table(result).columns]
+    assert any("point to point" in str(label) for label in cells[0])
+    assert f"{result.head.chamfer_point_to_point:.4g}" in cells[1]
     assert len(cells) == 3 and f"{result.head.chamfer:.4g}" in cells[1] and f"{result.face.chamfer:.4g}" in cells[2]  # type: ignore[union-attr]
 
 
@@ -210,7 +298,8 @@ def test_axes_come_from_the_cameras_where_not_told(tmp_path: Path) -> None:
 
 
 def test_normals_are_colours_in_the_cameras_frame() -> None:
-    picture = render_normals(sphere(), look_at_origin((0, -4, 0)), 100.0, 64, 48)
+    camera = Camera(look_at_origin((0, -4, 0)), Intrinsics(64, 48, 100.0, 100.0, 32.0, 24.0))
+    picture = render_normals(sphere(), camera)
     assert picture.shape == (48, 64, 3) and picture.dtype == np.uint8
     assert picture[0, 0].tolist() == [255, 255, 255]
     np.testing.assert_allclose(picture[23:25, 31:33].mean(axis=(0, 1)), [127.5, 127.5, 255], atol=2)
@@ -218,19 +307,43 @@ def test_normals_are_colours_in_the_cameras_frame() -> None:
     assert picture[5, 32, 1] > 190 and picture[42, 32, 1] < 65  # up is green
 
 
+def test_pictures_are_drawn_through_the_cameras_own_lens() -> None:
+    lens = Intrinsics(64, 48, fl_x=40.0, fl_y=60.0, cx=28.0, cy=21.0)
+    camera = Camera(look_at_origin((0, -4, 0)), lens)
+    for picture in (render_normals(sphere(), camera), render_error(sphere(1.01), sphere(), camera, maximum=0.05)):
+        rows, columns = np.nonzero((picture < 255).any(axis=2))
+        reach = 1 / 15**0.5  # of the ball's outline at depth 1
+        assert abs((columns.min() + columns.max() + 1) / 2 - lens.cx) < 1
+        assert abs((rows.min() + rows.max() + 1) / 2 - lens.cy) < 1
+        assert (columns.max() + 1 - columns.min()) / 2 == pytest.approx(lens.fl_x * reach, abs=1)
+        assert (rows.max() + 1 - rows.min()) / 2 == pytest.approx(lens.fl_y * reach, abs=1)
+
+
+def test_a_comparison_shows_meshes_where_the_photographs_show_the_head(tmp_path: Path) -> None:
+    raw = write_raw_capture(tmp_path / "raw", masks=False, cx=12.0, cy=18.0)
+    protect(raw, tmp_path / "protected", OperatorConfig())
+    row = Row("view", raw, tmp_path / "protected", 3, {"mesh": sphere()})
+    _, _, *drawn = pictures(row, sphere(), 0.1)
+    for picture in drawn:
+        assert picture.shape == (256, 256, 3)
+        rows, columns = np.nonzero((picture < 255).any(axis=2))
+        assert (columns.min() + columns.max() + 1) / 2 == pytest.approx(12 * 8, abs=2)
+        assert (rows.min() + rows.max() + 1) / 2 == pytest.approx(18 * 8, abs=2)
+
+
 def test_errors_are_colours_of_the_map() -> None:
-    place = (look_at_origin((4, 0, 0)), 100.0, 32, 32)
-    picture = render_error(sphere(1.02), sphere(), *place, maximum=0.05)
+    camera = Camera(look_at_origin((4, 0, 0)), Intrinsics(32, 32, 100.0, 100.0, 16.0, 16.0))
+    picture = render_error(sphere(1.02), sphere(), camera, maximum=0.05)
     expected = np.array(matplotlib.colormaps["turbo"](0.4)[:3]) * 255
     np.testing.assert_allclose(picture[16, 16], expected, atol=4)
 
 
 def test_heat_map(capture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "VIEW_SIZE", 96)
+    monkeypatch.setattr("privhead_ns.mesh.pictures.VIEW_SIZE", 96)
     truth = load_truth(capture)
-    pose, _ = orbit_camera(truth, 0, 32)
+    pose = orbit_camera(truth, 0, 32).camera_to_world
     np.testing.assert_allclose(pose[:3, 2], [1, 0, 0], atol=1e-6)  # the front camera looks against the face
-    pose, _ = orbit_camera(truth, 90, 32)
+    pose = orbit_camera(truth, 90, 32).camera_to_world
     np.testing.assert_allclose(pose[:3, 2], [0, 1, 0], atol=1e-6)  # then at the head's left
 
     before = set(capture.iterdir())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import open3d as o3d
 import torch
 import trimesh
 from jaxtyping import Float
@@ -20,7 +19,7 @@ from privhead_ns.audit.rung import Rung, few, percent
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import Intrinsics
 from privhead_ns.data.dataparser import capture_cameras
-from privhead_ns.mesh.evaluate import Camera, Hits, cast_rays, ray_scene
+from privhead_ns.mesh.raycast import Camera, Hits, RayScene
 from privhead_ns.model.model import PrivheadModel
 
 TITLE = "4. Geometry"
@@ -92,7 +91,7 @@ def render_radiance(model: PrivheadModel, capture: ProtectedCapture, frames: tup
 
 def render_mesh(mesh: trimesh.Trimesh, capture: ProtectedCapture, frames: tuple[int, ...]) -> list[Image]:
     """Returns the mesh in matt grey, lit from the camera, on black."""
-    scene, smooth = ray_scene(mesh), np.asarray(mesh.vertex_normals)[mesh.faces]
+    scene, smooth = RayScene(mesh), np.asarray(mesh.vertex_normals)[mesh.faces]
     pictures = []
     for frame in frames:
         camera, hits = _cast(scene, capture, frame)
@@ -116,17 +115,16 @@ def render_transfer(
     Each visible point is carried into the other's box and to the nearest point of the other's surface, whose colour is
     what its model renders along a ray that falls straight onto it.
     """
-    scene, target = ray_scene(shape), ray_scene(colours.mesh)
+    scene, target = RayScene(shape), RayScene(colours.mesh)
     (low, high), (other_low, other_high) = shape.bounds, colours.mesh.bounds
     standoff = STANDOFF * float(np.linalg.norm(other_high - other_low))
     pictures = []
     for frame in track(frames, "Rendering the transfer", console=Console(stderr=True)):
         _, hits = _cast(scene, capture, frame)
         carried = (hits.points - low) / (high - low) * (other_high - other_low) + other_low
-        nearest = target.compute_closest_points(o3d.core.Tensor(carried.astype(np.float32)))
-        points, triangles = nearest["points"].numpy(), nearest["primitive_ids"].numpy().astype(int)
-        normals = np.asarray(colours.mesh.face_normals)[triangles].astype(np.float32)
-        pictures.append(_paint(hits, _colour_along(colours.model, points + standoff * normals, -normals)))
+        nearest = target.nearest(carried)
+        origins = nearest.points + standoff * nearest.normals
+        pictures.append(_paint(hits, _colour_along(colours.model, origins, -nearest.normals)))
     return pictures
 
 
@@ -146,13 +144,13 @@ def _colour_along(
     return torch.cat(chunks).clamp(0, 1).cpu().numpy()
 
 
-def _cast(scene: o3d.t.geometry.RaycastingScene, capture: ProtectedCapture, index: int) -> tuple[Camera, Hits]:
+def _cast(scene: RayScene, capture: ProtectedCapture, index: int) -> tuple[Camera, Hits]:
     """Casts the rays of a frame's camera, at the size of renders."""
     frame = capture.frames[index]
     lens = Intrinsics(capture.width, capture.height, frame.fl_x, frame.fl_y, frame.cx, frame.cy)
     camera = Camera(frame.camera_to_world, lens)
     scale = max(1.0, RENDER_SIZE / max(capture.width, capture.height))
-    return camera, cast_rays(scene, camera, round(capture.width * scale), round(capture.height * scale))
+    return camera, scene.cast(camera, round(capture.width * scale), round(capture.height * scale))
 
 
 def _paint(hits: Hits, colours: Float[np.ndarray, "n 3"]) -> Image:

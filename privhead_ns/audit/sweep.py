@@ -28,7 +28,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.evaluate import evaluate, load_truth
+from privhead_ns.mesh.evaluate import MEASURE, evaluate, load_truth
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.mesh.files import replacing
 from privhead_ns.operators import OperatorConfig
@@ -94,6 +94,7 @@ def run_sweep(
         "data": [str(path.resolve()) for path in data],
         "others": [str(path.resolve()) for path in others],
         "recognisers": [recogniser.name for recogniser in recognisers],
+        "distance": MEASURE,
         **asdict(schedule),
     }
     claim(output_dir, about)
@@ -122,7 +123,8 @@ def claim(output_dir: Path, about: dict[str, Any]) -> None:
         raise UserError(f"--output-dir {output_dir} exists and is no sweep; choose another folder.")
     if note.exists() and read_json(note) != json.loads(json.dumps(about)):
         raise UserError(
-            f"{output_dir} holds a sweep of other captures, recognisers or steps; choose another --output-dir."
+            f"{output_dir} holds a sweep of other captures, recognisers, steps or another measure of distance; choose "
+            "another --output-dir."
         )
     output_dir.mkdir(parents=True, exist_ok=True)
     _write(note, about)
@@ -197,9 +199,8 @@ def write_sweep(results: list[dict[str, Any]], output_dir: Path, console: Consol
     _write(output_dir / "sweep.json", {"settings": results})
     unit = results[0]["unit"]
     rungs = [f"rung {title[0]}" for title in results[0]["attacks"]]
-    table = Table(
-        "setting", *rungs, "best", f"head ({unit})", f"face ({unit})", title="Recognition and Chamfer distance"
-    )
+    title = "Recognition and Chamfer distance to the true surface"
+    table = Table("setting", *rungs, "best", f"head ({unit})", f"face ({unit})", title=title)
     table.columns[0].no_wrap = True
     for result in results:
         rates = [shown("rank-1", rate) for rate in (*result["attacks"].values(), result["recognition"])]

@@ -10,6 +10,7 @@ import json
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -17,9 +18,9 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.evaluate import Evaluation, evaluate, load_truth
+from privhead_ns.mesh.evaluate import MEASURE, Evaluation, evaluate, load_truth
 from privhead_ns.mesh.export import export_mesh
-from privhead_ns.mesh.files import replacing
+from privhead_ns.mesh.files import load_mesh, replacing
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.training_run import TrainingRun, train
@@ -79,7 +80,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One mesh, measured. Distances in `unit`, angles in degrees; the face's are None where it is not known."""
+    """One mesh, measured; see `Scores`. Distances in `unit`, angles in degrees; the face's are None where not known."""
 
     head: str
     """Name of the raw capture's folder."""
@@ -99,6 +100,8 @@ class Measurement:
     normal_error: float
     face_chamfer: float | None
     face_normal_error: float | None
+    chamfer_point_to_point: float
+    face_chamfer_point_to_point: float | None
     mesh: str
     """The mesh, relative to the benchmark's folder."""
 
@@ -175,8 +178,7 @@ def measure(head: Path, output_dir: Path, name: str, settings: Settings, console
     folder = output_dir / head.resolve().name / name
     result = folder / "result.json"
     if result.exists():
-        console.print(f"Measured before: {result}")
-        return [Measurement(**entry) for entry in read_json(result)["measurements"]]
+        return stored_measurements(result, head, output_dir, console)
     protected = folder.parent / "protected"
     if not protected.exists():
         protected.parent.mkdir(parents=True, exist_ok=True)
@@ -190,8 +192,32 @@ def measure(head: Path, output_dir: Path, name: str, settings: Settings, console
         measurements = [measure_step(variant, head, output_dir, folder, run, step) for step in steps]
     finally:
         shutil.rmtree(training / "run", ignore_errors=True)  # train.log stays, for a failed run's reason
-    write_json(result, {"measurements": [asdict(measurement) for measurement in measurements]})
+    write_result(result, measurements)
     return measurements
+
+
+def stored_measurements(result: Path, head: Path, output_dir: Path, console: Console) -> list[Measurement]:
+    """Reads what was measured before; meshes that were measured in another way are measured again.
+
+    Raises:
+        UserError: if such a mesh is missing or broken.
+    """
+    content = read_json(result)
+    if content.get("measure") == MEASURE:
+        console.print(f"Measured before: {result}")
+        return [Measurement(**entry) for entry in content["measurements"]]
+    console.print(f"{result} was measured in another way than {MEASURE}: measuring its meshes again")
+    measurements = [
+        Measurement(**entry | figures(evaluate(load_mesh(output_dir / entry["mesh"]), head)))
+        for entry in content["measurements"]
+    ]
+    write_result(result, measurements)
+    return measurements
+
+
+def write_result(result: Path, measurements: list[Measurement]) -> None:
+    """Writes the measurements of a variant on a head."""
+    write_json(result, {"measure": MEASURE, "measurements": [asdict(measurement) for measurement in measurements]})
 
 
 def train_variant(
@@ -250,8 +276,6 @@ def measure_step(
     """Extracts the mesh of a checkpoint and compares it with the truth."""
     path = folder / f"step-{step}.ply"
     mesh = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
-    evaluation: Evaluation = evaluate(mesh, head)
-    face = evaluation.face
     ends_phase1 = variant.every_checkpoint and not variant.timed and step == run.checkpoints[0]
     return Measurement(
         head=head.resolve().name,
@@ -260,14 +284,24 @@ def measure_step(
         step=step,
         seconds=run.seconds_at(step),
         peak_memory=run.peak_memory,
-        unit=evaluation.unit,
-        chamfer=evaluation.head.chamfer,
-        f_score=evaluation.head.f_score,
-        normal_error=evaluation.head.normal_error,
-        face_chamfer=face.chamfer if face else None,
-        face_normal_error=face.normal_error if face else None,
         mesh=str(path.relative_to(output_dir)),
+        **figures(evaluate(mesh, head)),
     )
+
+
+def figures(evaluation: Evaluation) -> dict[str, Any]:
+    """Returns the fields of a `Measurement` that come from comparing its mesh with the truth."""
+    head, face = evaluation.head, evaluation.face
+    return {
+        "unit": evaluation.unit,
+        "chamfer": head.chamfer,
+        "f_score": head.f_score,
+        "normal_error": head.normal_error,
+        "face_chamfer": face.chamfer if face else None,
+        "face_normal_error": face.normal_error if face else None,
+        "chamfer_point_to_point": head.chamfer_point_to_point,
+        "face_chamfer_point_to_point": face.chamfer_point_to_point if face else None,
+    }
 
 
 def write_json(path: Path, content: dict) -> None:

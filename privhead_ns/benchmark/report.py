@@ -17,6 +17,7 @@ from rich.table import Table
 from privhead_ns.benchmark.benchmark import STAGE_1, VARIANTS, Measurement, write_json
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
+from privhead_ns.mesh.evaluate import MEASURE
 from privhead_ns.mesh.files import load_mesh, replacing
 
 Figures = dict[str, Callable[[Measurement], float | None]]
@@ -46,6 +47,7 @@ def write_report(measurements: list[Measurement], heads: list[Path], output_dir:
     write_csv(measurements, output_dir / "benchmark.csv")
     means = {label: averages(measurements, label) for label in labels(measurements)}
     content = {
+        "measure": MEASURE,
         "measurements": [asdict(measurement) for measurement in measurements],
         "means": means,
         "ratios": ratios(means),
@@ -66,6 +68,11 @@ def labels(measurements: list[Measurement]) -> list[str]:
     """Returns the variants that were measured, in the table's order."""
     measured = {measurement.label for measurement in measurements}
     return [label for label in ORDER if label in measured]
+
+
+def units(measurements: list[Measurement]) -> str:
+    """Returns the unit of the distances."""
+    return " or ".join(sorted({measurement.unit for measurement in measurements}))
 
 
 def averages(measurements: list[Measurement], label: str) -> dict[str, float | None]:
@@ -90,8 +97,7 @@ def ratios(means: dict[str, dict[str, float | None]]) -> dict[str, float | None]
 
 def table(measurements: list[Measurement]) -> Table:
     """Returns the paper's Table 1: each head, their mean, and how much worse stage 2 is than full RGB."""
-    units = " or ".join(sorted({measurement.unit for measurement in measurements}))
-    result = Table("trained as", title=f"Distance to the ground truth ({units})", box=SIMPLE_HEAD)
+    result = Table("trained as", title=f"Distance to the true surface ({units(measurements)})", box=SIMPLE_HEAD)
     for name in COLUMNS:
         result.add_column(name.replace(", ", "\n"), justify="right")
     by_head = defaultdict(list)
@@ -116,7 +122,8 @@ def table(measurements: list[Measurement]) -> Table:
 
 def curve(measurements: list[Measurement]) -> Table:
     """Returns how far the variants that were measured on their way had come after which time, on average."""
-    result = Table("trained as", "steps", "seconds", "Chamfer, head", "Chamfer, face", title="On the way")
+    title = f"On the way: distance to the true surface ({units(measurements)})"
+    result = Table("trained as", "steps", "seconds", "Chamfer, head", "Chamfer, face", title=title)
     for label in labels(measurements):
         if all(m.final for m in measurements if m.label == label) and label != STAGE_1:
             continue
@@ -129,7 +136,7 @@ def curve(measurements: list[Measurement]) -> Table:
 
 @dataclass(frozen=True)
 class Race:
-    """How long stage 2 and the paper's own configuration took on a head to the same Chamfer distance."""
+    """How long stage 2 and the paper's own configuration took on a head to the same Chamfer distance to the surface."""
 
     head: str
     chamfer: float

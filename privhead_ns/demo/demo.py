@@ -68,9 +68,9 @@ def run_demo(output_dir: Path, size: int) -> None:
 
 
 def demo_table(evaluations: dict[str, Evaluation]) -> Table:
-    """Returns Chamfer distance and normal error after each phase, of the whole head and of the face."""
+    """Returns Chamfer distance to the surface and normal error after each phase, of the whole head and of the face."""
     first = next(iter(evaluations.values()))
-    table = Table(title=f"Distance to the ground truth ({first.unit}), normal error (degrees)")
+    table = Table(title=f"Distance to the true surface ({first.unit}), normal error (degrees)")
     for heading in ("after", "Chamfer, head", "Chamfer, face", "normals, head", "normals, face"):
         table.add_column(heading, justify="left" if heading == "after" else "right")
     for phase, evaluation in evaluations.items():

@@ -15,12 +15,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from privhead_ns.capture.develop import resized
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture, read_magnitude, read_neutral
-from privhead_ns.capture.raw import load_raw_capture, read_image
+from privhead_ns.capture.raw import Intrinsics, load_raw_capture, read_image
 from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.mesh.evaluate import load_truth
 from privhead_ns.mesh.files import replacing
 from privhead_ns.mesh.pictures import ERROR_COLOURS, error_maximum, render_error, render_normals
+from privhead_ns.mesh.raycast import Camera
 
 SIZE = 256
 """Longer side of each small picture in pixels."""
@@ -64,7 +66,7 @@ def save_comparison(path: Path, rows: list[Row]) -> None:
     for cell, label in zip(axes[0], labels, strict=True):
         cell.set_title(label, fontsize=9)
     scale = ScalarMappable(Normalize(0, maximum), ERROR_COLOURS)
-    figure.colorbar(scale, ax=axes[:, -1], extend="max", label=f"distance to the truth ({truths[0].unit})")
+    figure.colorbar(scale, ax=axes[:, -1], extend="max", label=f"distance to the true surface ({truths[0].unit})")
     with replacing(path) as temporary:
         FigureCanvasAgg(figure).print_png(temporary)
 
@@ -73,11 +75,10 @@ def pictures(row: Row, truth: trimesh.Trimesh, maximum: float) -> list[UInt8[np.
     """Returns the small pictures of a row; `maximum` is the distance at the end of the error maps' scale."""
     photographs, capture = load_raw_capture(row.raw), load_protected_capture(row.protected)
     frame = capture.frames[row.view]
-    scale = SIZE / max(capture.width, capture.height)
-    size = round(capture.width * scale), round(capture.height * scale)
-    place = frame.camera_to_world, frame.fl_x * scale, *size
-    normals = [render_normals(mesh, *place) for mesh in (*row.meshes.values(), truth)]
-    errors = [render_error(mesh, truth, *place, maximum) for mesh in row.meshes.values()]
+    lens = Intrinsics(capture.width, capture.height, frame.fl_x, frame.fl_y, frame.cx, frame.cy)
+    camera = Camera(frame.camera_to_world, resized(lens, SIZE))
+    normals = [render_normals(mesh, camera) for mesh in (*row.meshes.values(), truth)]
+    errors = [render_error(mesh, truth, camera, maximum) for mesh in row.meshes.values()]
     return [read_image(photographs.frames[row.view])[0], stored_picture(capture, row.view), *normals, *errors]
 
 

@@ -1,8 +1,9 @@
-"""How far a mesh is from a capture's ground truth.
+"""How far a mesh is from a capture's ground truth, measured from points to the surface.
 
-Both surfaces are compared where the capture's cameras see them: one grid of rays per camera, whose hits are the
-samples. So what no camera sees, the inside of the neck for one, needs no trimming by hand. The samples lie about a
-hundredth of the image apart, so two meshes that differ by far less than that are told apart only approximately.
+Both meshes are sampled where the capture's cameras see them: one grid of rays per camera, whose hits are the samples.
+So what no camera sees, the inside of the neck for one, needs no trimming by hand. Each sample is compared with the
+nearest point of the other mesh's surface, seen or not. Distances between samples, which is what many papers report, are
+kept as a second figure: they include the samples' own spacing, so they are too large for meshes that are close.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import open3d as o3d
 import trimesh
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scipy.spatial import KDTree
 
-from privhead_ns.capture.raw import Intrinsics, load_raw_capture
+from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.files import load_mesh
+from privhead_ns.mesh.raycast import Camera, RayScene
 
+MEASURE = "point to surface"
+"""What distances are; stored beside results, so that those of different measures are never mixed."""
 RAYS = 128
 """Rays along each side of a camera's sample grid."""
 FACE_RADIUS = 95.0
@@ -35,14 +38,6 @@ THRESHOLD = 2.0
 """Distance in mm within which a sample counts as right in the F-score."""
 NECK_MARGIN_SHARE, THRESHOLD_SHARE = 0.025, 0.01
 """The two lengths above as shares of the truth's box diagonal, for captures without a scale."""
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A posed camera. Its lens distortion is ignored: the same rays meet both surfaces."""
-
-    camera_to_world: Float[np.ndarray, "4 4"]
-    intrinsics: Intrinsics
 
 
 @dataclass(frozen=True)
@@ -71,15 +66,21 @@ class Scores:
     """Distances in the evaluation's unit (means, not squared); F-score in 0..1; normal error in degrees."""
 
     accuracy: float
-    """Mean distance from the mesh to the truth."""
+    """Mean distance from the samples of the mesh to the true surface."""
     completeness: float
-    """Mean distance from the truth to the mesh."""
+    """Mean distance from the samples of the truth to the mesh's surface."""
     chamfer: float
     """Mean of accuracy and completeness."""
     f_score: float
-    """Harmonic mean of the shares of mesh and truth samples that are closer than the threshold."""
+    """Harmonic mean of the shares of mesh and truth samples that are closer to the other surface than the threshold."""
     normal_error: float
-    """Mean angle between the normals of nearest samples, averaged over both directions."""
+    """Mean angle between a sample's triangle and the nearest triangle of the other mesh, of both directions.
+
+    Normals are the triangles' own, not smoothed, and have no sign (as the normal consistency of Mescheder et al.,
+    Occupancy Networks, CVPR 2019): the winding of a mesh does not matter. An angle is at most 90 degrees.
+    """
+    chamfer_point_to_point: float
+    """Chamfer distance between the samples: for comparison with the literature alone, too large by their spacing."""
 
 
 @dataclass(frozen=True)
@@ -97,14 +98,26 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Hits:
-    """Where the rays of one camera meet a mesh first; `normals` are the triangles', turned towards the camera."""
+class _Samples:
+    """Points of a mesh that cameras see; normals point towards them."""
 
-    seen: Bool[np.ndarray, "rows columns"]
     points: Float[np.ndarray, "n 3"]
     normals: Float[np.ndarray, "n 3"]
-    triangles: Int[np.ndarray, " n"]
-    uv: Float[np.ndarray, "n 2"]
+
+    def __getitem__(self, kept: Bool[np.ndarray, " n"]) -> _Samples:
+        return _Samples(self.points[kept], self.normals[kept])
+
+
+@dataclass(frozen=True)
+class _Deviations:
+    """How far the samples of one mesh are from the other mesh."""
+
+    to_surface: Float[np.ndarray, " n"]
+    to_samples: Float[np.ndarray, " n"]
+    angles: Float[np.ndarray, " n"]
+
+    def __getitem__(self, kept: Bool[np.ndarray, " n"]) -> _Deviations:
+        return _Deviations(self.to_surface[kept], self.to_samples[kept], self.angles[kept])
 
 
 def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
@@ -121,44 +134,44 @@ def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
         )
     margin = NECK_MARGIN / truth.scale if truth.mm_per_unit else NECK_MARGIN_SHARE * truth.mesh.scale
     threshold = THRESHOLD if truth.mm_per_unit else THRESHOLD_SHARE * truth.mesh.scale
-    true_points, true_normals = _visible_samples(truth.mesh, truth.cameras, "Sampling the truth")
-    if len(true_points) == 0:
+    scene, true_scene = RayScene(mesh), RayScene(truth.mesh)
+    true_samples = _visible_samples(true_scene, truth.cameras, "Sampling the truth")
+    if len(true_samples.points) == 0:
         raise UserError(f"No camera of {data} sees {data / 'gt_mesh.ply'}; check that they share one frame.")
-    points, normals = _visible_samples(mesh, truth.cameras, "Sampling the mesh")
-    floor = (true_points @ truth.up_axis).min() + margin
-    kept, true_kept = points @ truth.up_axis > floor, true_points @ truth.up_axis > floor
-    if not kept.any():
+    samples = _visible_samples(scene, truth.cameras, "Sampling the mesh")
+    floor = (true_samples.points @ truth.up_axis).min() + margin
+    samples = samples[samples.points @ truth.up_axis > floor]
+    true_samples = true_samples[true_samples.points @ truth.up_axis > floor]
+    if len(samples.points) == 0:
         raise UserError(f"No camera of {data} sees the mesh; check that it is in the capture's own frame.")
-    points, normals = points[kept], normals[kept]
-    true_points, true_normals = true_points[true_kept], true_normals[true_kept]
 
-    forth, nearest = KDTree(true_points).query(points)
-    back, true_nearest = KDTree(points).query(true_points)
-    angles = _angles(normals, true_normals[nearest])
-    true_angles = _angles(true_normals, normals[true_nearest])
-    forth, back = forth * truth.scale, back * truth.scale
+    forth = _deviations(samples, true_scene, true_samples, truth.scale)
+    back = _deviations(true_samples, scene, samples, truth.scale)
     face = None
     if truth.nose_tip is not None and truth.mm_per_unit is not None:
-        near = np.linalg.norm(points - truth.nose_tip, axis=1) * truth.scale < FACE_RADIUS
-        true_near = np.linalg.norm(true_points - truth.nose_tip, axis=1) * truth.scale < FACE_RADIUS
+        near, true_near = (
+            np.linalg.norm(side.points - truth.nose_tip, axis=1) * truth.scale < FACE_RADIUS
+            for side in (samples, true_samples)
+        )
         if not (near.any() and true_near.any()):
             raise UserError(f"The mesh or {data / 'gt_mesh.ply'} has no surface near the nose tip; check both frames.")
-        face = _scores(forth[near], back[true_near], angles[near], true_angles[true_near], threshold)
-    return Evaluation(truth.unit, threshold, _scores(forth, back, angles, true_angles, threshold), face)
+        face = _scores(forth[near], back[true_near], threshold)
+    return Evaluation(truth.unit, threshold, _scores(forth, back, threshold), face)
 
 
 def table(evaluation: Evaluation) -> Table:
     """Returns a table of the scores for the terminal."""
     unit, face = evaluation.unit, evaluation.face
-    result = Table("Surface seen by the cameras", "Whole head", title="Distance to the ground truth")
+    result = Table("Surface seen by the cameras", "Whole head", title="Distance to the true surface")
     if face:
         result.add_column(f"Face ({FACE_RADIUS:.0f} mm about the nose tip)")
     for label, name in {
-        f"Accuracy, mesh to truth ({unit})": "accuracy",
-        f"Completeness, truth to mesh ({unit})": "completeness",
+        f"Accuracy, mesh to true surface ({unit})": "accuracy",
+        f"Completeness, truth to mesh surface ({unit})": "completeness",
         f"Chamfer, their mean ({unit})": "chamfer",
         f"F-score at {evaluation.threshold:.3g} {unit}": "f_score",
         "Normal error (degrees)": "normal_error",
+        f"For comparison: Chamfer, point to point ({unit})": "chamfer_point_to_point",
     }.items():
         result.add_row(label, *(f"{getattr(scores, name):.4g}" for scores in (evaluation.head, face) if scores))
     return result
@@ -191,67 +204,34 @@ def load_truth(data: Path) -> Truth:
     return Truth(mesh, cameras, capture.mm_per_unit, _vector(info, "nose_tip"), face, up)
 
 
-def ray_scene(mesh: trimesh.Trimesh) -> o3d.t.geometry.RaycastingScene:
-    """Returns the mesh in a form that rays can be cast at."""
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(
-        o3d.core.Tensor(np.ascontiguousarray(mesh.vertices, dtype=np.float32)),
-        o3d.core.Tensor(np.ascontiguousarray(mesh.faces, dtype=np.uint32)),
+def _visible_samples(scene: RayScene, cameras: list[Camera], description: str) -> _Samples:
+    """Samples a mesh where the cameras see it."""
+    hits = [scene.cast(camera, RAYS, RAYS) for camera in track(cameras, description, console=Console(stderr=True))]
+    return _Samples(np.concatenate([hit.points for hit in hits]), np.concatenate([hit.normals for hit in hits]))
+
+
+def _deviations(samples: _Samples, other: RayScene, other_samples: _Samples, scale: float) -> _Deviations:
+    """Compares the samples of one mesh with the surface and with the samples of the other."""
+    nearest = other.nearest(samples.points)
+    cosines = np.abs((samples.normals * nearest.normals).sum(axis=1))
+    to_samples = KDTree(other_samples.points).query(samples.points)[0]
+    return _Deviations(
+        nearest.distances * scale, to_samples * scale, angles=np.degrees(np.arccos(cosines.clip(max=1.0)))
     )
-    return scene
 
 
-def cast_rays(scene: o3d.t.geometry.RaycastingScene, camera: Camera, columns: int, rows: int) -> Hits:
-    """Casts rays through the centres of `rows` x `columns` equal parts of the image."""
-    lens = camera.intrinsics
-    x, y = np.meshgrid((np.arange(columns) + 0.5) * lens.width / columns, (np.arange(rows) + 0.5) * lens.height / rows)
-    in_camera = np.stack([(x - lens.cx) / lens.fl_x, (lens.cy - y) / lens.fl_y, -np.ones_like(x)], axis=-1)
-    directions = in_camera.reshape(-1, 3) @ camera.camera_to_world[:3, :3].T
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-    position = camera.camera_to_world[:3, 3]
-    rays = np.concatenate([np.broadcast_to(position, directions.shape), directions], axis=1)
-    cast = {key: value.numpy() for key, value in scene.cast_rays(o3d.core.Tensor(rays.astype(np.float32))).items()}
-    seen = np.isfinite(cast["t_hit"])
-    directions, normals = directions[seen], cast["primitive_normals"][seen].astype(np.float64)
-    normals *= np.where((normals * directions).sum(axis=1, keepdims=True) > 0, -1.0, 1.0)
-    points = position + directions * cast["t_hit"][seen, None]
-    triangles = cast["primitive_ids"][seen].astype(np.int64)
-    return Hits(seen.reshape(rows, columns), points, normals, triangles, cast["primitive_uvs"][seen])
-
-
-def _visible_samples(
-    mesh: trimesh.Trimesh, cameras: list[Camera], description: str
-) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
-    """Returns points and normals of a mesh where the cameras see it."""
-    scene = ray_scene(mesh)
-    hits = [
-        cast_rays(scene, camera, RAYS, RAYS) for camera in track(cameras, description, console=Console(stderr=True))
-    ]
-    return np.concatenate([hit.points for hit in hits]), np.concatenate([hit.normals for hit in hits])
-
-
-def _scores(
-    forth: Float[np.ndarray, " n"],
-    back: Float[np.ndarray, " m"],
-    angles: Float[np.ndarray, " n"],
-    true_angles: Float[np.ndarray, " m"],
-    threshold: float,
-) -> Scores:
-    """Averages the distances and angles from mesh to truth (n) and back (m)."""
-    accuracy, completeness = float(forth.mean()), float(back.mean())
-    precision, recall = float((forth < threshold).mean()), float((back < threshold).mean())
+def _scores(forth: _Deviations, back: _Deviations, threshold: float) -> Scores:
+    """Averages the deviations from mesh to truth and back."""
+    accuracy, completeness = float(forth.to_surface.mean()), float(back.to_surface.mean())
+    precision, recall = (float((side.to_surface < threshold).mean()) for side in (forth, back))
     return Scores(
         accuracy=accuracy,
         completeness=completeness,
         chamfer=(accuracy + completeness) / 2,
         f_score=2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0,
-        normal_error=float(angles.mean() + true_angles.mean()) / 2,
+        normal_error=float(forth.angles.mean() + back.angles.mean()) / 2,
+        chamfer_point_to_point=float(forth.to_samples.mean() + back.to_samples.mean()) / 2,
     )
-
-
-def _angles(first: Float[np.ndarray, "n 3"], second: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, " n"]:
-    """Returns the angles in degrees between pairs of unit vectors."""
-    return np.degrees(np.arccos(np.clip((first * second).sum(axis=1), -1.0, 1.0)))
 
 
 def _vector(info: dict[str, Any], key: str) -> Float[np.ndarray, " 3"] | None:

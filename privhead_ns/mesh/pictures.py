@@ -7,7 +7,6 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
-import open3d as o3d
 import trimesh
 from jaxtyping import Float, UInt8
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -17,8 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from privhead_ns.capture.raw import Intrinsics
-from privhead_ns.mesh.evaluate import Camera, Hits, Truth, cast_rays, load_truth, ray_scene
+from privhead_ns.mesh.evaluate import Truth, load_truth
 from privhead_ns.mesh.files import check_target, replacing
+from privhead_ns.mesh.raycast import Camera, Hits, RayScene
 
 ERROR_COLOURS = "turbo"
 """Matplotlib's name of the colour map of distances."""
@@ -36,20 +36,15 @@ VIEW_ANGLE = 25.0
 """Opening angle in degrees of the heat map's cameras."""
 
 
-def render_normals(
-    mesh: trimesh.Trimesh, camera_to_world: Float[np.ndarray, "4 4"], fl: float, width: int, height: int
-) -> UInt8[np.ndarray, "height width 3"]:
+def render_normals(mesh: trimesh.Trimesh, camera: Camera) -> UInt8[np.ndarray, "height width 3"]:
     """Renders smooth vertex normals in the camera's frame as colours, (n + 1) / 2, on white.
 
     Args:
         mesh: the surface, in the frame of the camera.
-        camera_to_world: OpenGL convention; the principal point is the centre of the image.
-        fl: focal length in pixels.
-        width: width of the picture in pixels.
-        height: height of the picture in pixels.
+        camera: its intrinsics give the size of the picture.
     """
     corner_normals = mesh.vertex_normals[mesh.faces]
-    to_camera = np.asarray(camera_to_world, dtype=np.float64)[:3, :3]
+    to_camera = np.asarray(camera.camera_to_world, dtype=np.float64)[:3, :3]
 
     def colours(hits: Hits) -> Float[np.ndarray, "n 3"]:
         u, v = hits.uv[:, :1], hits.uv[:, 1:]
@@ -59,36 +54,26 @@ def render_normals(
         normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
         return (normals @ to_camera + 1) / 2
 
-    return _render(mesh, camera_to_world, fl, width, height, colours)
+    return _render(mesh, camera, colours)
 
 
 def render_error(
-    mesh: trimesh.Trimesh,
-    truth: trimesh.Trimesh,
-    camera_to_world: Float[np.ndarray, "4 4"],
-    fl: float,
-    width: int,
-    height: int,
-    maximum: float,
+    mesh: trimesh.Trimesh, truth: trimesh.Trimesh, camera: Camera, maximum: float
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Renders the unsigned distance from the visible points of a mesh to the truth as a heat map, on white.
+    """Renders the unsigned distance from the visible points of a mesh to the true surface as a heat map, on white.
 
     Args:
         mesh: the surface to draw, in the frame of the camera.
         truth: the surface to measure to, in the same frame.
-        camera_to_world: OpenGL convention; the principal point is the centre of the image.
-        fl: focal length in pixels.
-        width: width of the picture in pixels.
-        height: height of the picture in pixels.
+        camera: its intrinsics give the size of the picture.
         maximum: distance, in the frame's units, at the upper end of `ERROR_COLOURS`; larger ones are clipped.
     """
-    scene, colour_map = ray_scene(truth), matplotlib.colormaps[ERROR_COLOURS]
+    scene, colour_map = RayScene(truth), matplotlib.colormaps[ERROR_COLOURS]
 
     def colours(hits: Hits) -> Float[np.ndarray, "n 3"]:
-        distance = scene.compute_distance(o3d.core.Tensor(hits.points.astype(np.float32))).numpy()
-        return colour_map(np.clip(distance / maximum, 0, 1))[:, :3]
+        return colour_map(np.clip(scene.nearest(hits.points).distances / maximum, 0, 1))[:, :3]
 
-    return _render(mesh, camera_to_world, fl, width, height, colours)
+    return _render(mesh, camera, colours)
 
 
 def error_maximum(truth: Truth) -> float:
@@ -109,13 +94,12 @@ def save_heat_map(path: Path, mesh: trimesh.Trimesh, data: Path) -> None:
     figure = Figure(figsize=(2.4 * len(VIEWS) + 1, 7.4), dpi=140, layout=layout)
     axes = figure.subplots(3, len(VIEWS))
     for column, (view, turn) in enumerate(VIEWS.items()):
-        camera_to_world, fl = orbit_camera(truth, turn, VIEW_SIZE)
-        place = (camera_to_world, fl, VIEW_SIZE, VIEW_SIZE)
-        axes[0, column].imshow(render_normals(truth.mesh, *place))
-        axes[1, column].imshow(render_normals(mesh, *place))
-        axes[2, column].imshow(render_error(mesh, truth.mesh, *place, maximum / truth.scale))
+        camera = orbit_camera(truth, turn, VIEW_SIZE)
+        axes[0, column].imshow(render_normals(truth.mesh, camera))
+        axes[1, column].imshow(render_normals(mesh, camera))
+        axes[2, column].imshow(render_error(mesh, truth.mesh, camera, maximum / truth.scale))
         axes[0, column].set_title(view)
-    for row, label in enumerate(("normals of the truth", "normals of the mesh", "distance to the truth")):
+    for row, label in enumerate(("normals of the truth", "normals of the mesh", "distance to the true surface")):
         axes[row, 0].set_ylabel(label)
     for cell in axes.flat:
         cell.set(xticks=[], yticks=[])
@@ -126,8 +110,8 @@ def save_heat_map(path: Path, mesh: trimesh.Trimesh, data: Path) -> None:
         FigureCanvasAgg(figure).print_png(temporary)
 
 
-def orbit_camera(truth: Truth, turn: float, size: int) -> tuple[Float[np.ndarray, "4 4"], float]:
-    """Returns the pose and focal length of a square camera that sees the whole true head.
+def orbit_camera(truth: Truth, turn: float, size: int) -> Camera:
+    """Returns a camera with a square image that sees the whole true head.
 
     Args:
         truth: gives the head's place and axes.
@@ -142,21 +126,16 @@ def orbit_camera(truth: Truth, turn: float, size: int) -> tuple[Float[np.ndarray
     centre = truth.mesh.bounds.mean(axis=0)
     radius = np.linalg.norm(truth.mesh.vertices - centre, axis=1).max()
     camera_to_world[:3, 3] = centre + backward * radius / np.sin(half_opening)
-    return camera_to_world, size / 2 / np.tan(half_opening)
+    fl = size / 2 / np.tan(half_opening)
+    return Camera(camera_to_world, Intrinsics(size, size, fl_x=fl, fl_y=fl, cx=size / 2, cy=size / 2))
 
 
 def _render(
-    mesh: trimesh.Trimesh,
-    camera_to_world: Float[np.ndarray, "4 4"],
-    fl: float,
-    width: int,
-    height: int,
-    colours: Callable[[Hits], Float[np.ndarray, "n 3"]],
+    mesh: trimesh.Trimesh, camera: Camera, colours: Callable[[Hits], Float[np.ndarray, "n 3"]]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draws what a camera sees of a mesh on white; `colours` gives the hits' colours in 0..1."""
-    lens = Intrinsics(width, height, fl_x=fl, fl_y=fl, cx=width / 2, cy=height / 2)
-    camera = Camera(np.asarray(camera_to_world, dtype=np.float64), lens)
-    hits = cast_rays(ray_scene(mesh), camera, width * SUPERSAMPLING, height * SUPERSAMPLING)
+    width, height = camera.intrinsics.width, camera.intrinsics.height
+    hits = RayScene(mesh).cast(camera, width * SUPERSAMPLING, height * SUPERSAMPLING)
     picture = np.ones((*hits.seen.shape, 3))
     picture[hits.seen] = colours(hits)
     picture = picture.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3).mean(axis=(1, 3))
