@@ -99,7 +99,7 @@ def evaluate(
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     heat_map: Path | None = None,
 ) -> None:
-    """Compare a mesh with the ground truth of a raw capture.
+    """Compare a mesh with the ground truth of a raw capture: distances from visible points to the other surface.
 
     Args:
         mesh: Mesh file in the capture's frame and units.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+import shutil
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from privhead_ns.benchmark import benchmark
 from privhead_ns.benchmark.benchmark import VARIANTS as ALL
 from privhead_ns.benchmark.benchmark import Measurement, Settings, run_benchmark, train_timed
 from privhead_ns.benchmark.oracle import OracleDataManagerConfig, OracleDataParserConfig
-from privhead_ns.benchmark.report import PAPER, STAGE_1, races, ratios, table, write_report
+from privhead_ns.benchmark.report import PAPER, STAGE_1, curve, races, ratios, table, write_report
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.demo.capture import write_demo_capture
@@ -49,7 +50,23 @@ def output(raw: Path, console: Console) -> Path:
 
 
 def measurement(**values: object) -> Measurement:
-    base = Measurement("a", "stage 2", True, 9, 1.0, 100.0, "mm", 2.0, 0.5, 10.0, 3.0, 12.0, "a/stage-2/step-9.ply")
+    base = Measurement(
+        head="a",
+        label="stage 2",
+        final=True,
+        step=9,
+        seconds=1.0,
+        peak_memory=100.0,
+        unit="mm",
+        chamfer=2.0,
+        f_score=0.5,
+        normal_error=10.0,
+        face_chamfer=3.0,
+        face_normal_error=12.0,
+        chamfer_point_to_point=2.5,
+        face_chamfer_point_to_point=3.5,
+        mesh="a/stage-2/step-9.ply",
+    )
     return replace(base, **values)  # type: ignore[arg-type]
 
 
@@ -76,6 +93,42 @@ def test_goes_on_without_training_again(
     monkeypatch.setattr(benchmark, "train", lambda *_: pytest.fail("trained again"))
     again = run_benchmark([raw], output, VARIANTS, SETTINGS, console)
     assert [m.label for m in again] == ["stage 1", "stage 2", "full RGB"]
+
+
+def test_results_of_another_measure_are_measured_again_from_their_meshes(
+    output: Path, raw: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy = shutil.copytree(output, tmp_path / "out")
+    path = copy / "head" / "stage-2" / "result.json"
+    content = json.loads(path.read_text())
+    expected = content["measurements"]
+    del content["measure"]  # as it was written when distances were between samples
+    for entry in content["measurements"]:
+        entry["chamfer"] += 0.1
+        del entry["chamfer_point_to_point"], entry["face_chamfer_point_to_point"]
+    path.write_text(json.dumps(content))
+
+    monkeypatch.setattr(benchmark, "train", lambda *_: pytest.fail("trained again"))
+    again = [asdict(m) for m in run_benchmark([raw], copy, ["stage-2"], SETTINGS, console)]
+    for found, entry in zip(again, expected, strict=True):
+        assert found == pytest.approx(entry, rel=1e-3)
+    assert json.loads(path.read_text())["measure"] == "point to surface"
+
+    (copy / expected[0]["mesh"]).unlink()
+    monkeypatch.setattr(benchmark, "MEASURE", "another")
+    with pytest.raises(UserError, match="no mesh file"):
+        run_benchmark([raw], copy, ["stage-2"], SETTINGS, console)
+
+
+def test_figures_are_to_the_surface(output: Path) -> None:
+    content = json.loads((output / "benchmark.json").read_text())
+    assert content["measure"] == "point to surface"
+    for entry in content["measurements"]:
+        assert entry["chamfer"] < entry["chamfer_point_to_point"]
+        assert entry["face_chamfer"] < entry["face_chamfer_point_to_point"]
+    measurements = [measurement(), measurement(final=False, step=5)]
+    for shown in (table(measurements), curve(measurements)):
+        assert "distance to the true surface (mm)" in str(shown.title).lower()
 
 
 def test_a_run_that_fails_is_not_taken_for_measured(
