@@ -11,7 +11,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
-from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
+from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, masked_mean, rgb_loss
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.operators import SMOOTHING, GradientMagnitude, OperatorConfig, quantise, rounding
 from privhead_ns.phases import LossWeights
@@ -23,6 +23,22 @@ EDGE, NEUTRAL = 6, 20
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_masked_mean_is_the_mean_of_what_the_mask_selects() -> None:
+    values = torch.tensor([1.0, math.nan, 3.0], requires_grad=True)
+    mean = masked_mean(values, torch.tensor([True, False, True]))
+    mean.backward()
+    torch.testing.assert_close(mean.detach(), torch.tensor(2.0))
+    torch.testing.assert_close(values.grad, torch.tensor([0.5, 0.0, 0.5]))
+
+
+def test_masked_mean_of_nothing_is_0_with_gradient_0() -> None:
+    values = torch.ones(3, requires_grad=True)
+    mean = masked_mean(values, torch.zeros(3, dtype=torch.bool))
+    mean.backward()
+    assert mean == 0 and (values.grad == 0).all()
+    assert masked_mean(torch.empty(0), torch.empty(0, dtype=torch.bool)) == 0
 
 
 def test_rgb_loss_has_a_known_value_and_keeps_its_shape() -> None:
