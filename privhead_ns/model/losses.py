@@ -70,6 +70,9 @@ def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]
 
 
 def mask_loss(accumulation: Float[Tensor, "*batch 1"], mask: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 1"]:
-    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021); NaN where the opacity is."""
-    opacity = accumulation.clamp(1e-4, 1 - 1e-4)
+    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021); NaN where the opacity is.
+
+    Opacity is mapped to [1e-4, 1 - 1e-4] linearly, not clamped: a ray that misses the head has a gradient, too.
+    """
+    opacity = 1e-4 + (1 - 2e-4) * accumulation
     return -torch.lerp(torch.log1p(-opacity), opacity.log(), mask)  # torch's own raises an error at NaN
