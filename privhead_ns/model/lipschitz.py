@@ -47,9 +47,14 @@ class LipschitzMLP(nn.Module):
         self.layers = nn.ModuleList(LipschitzLinear(a, b) for a, b in pairwise(widths))
 
     @property
+    def bounds(self) -> list[nn.Parameter]:
+        """Parameters m of the layers."""
+        return [cast(LipschitzLinear, layer).bound for layer in self.layers]
+
+    @property
     def lipschitz(self) -> Float[Tensor, ""]:
         """Product of the layers' constants: an upper bound for the network, and L_lip of Eq. 8."""
-        return torch.stack([cast(LipschitzLinear, layer).lipschitz for layer in self.layers]).prod()
+        return F.softplus(torch.stack(self.bounds)).prod()
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         for layer in self.layers[:-1]:

@@ -104,7 +104,8 @@ class PrivheadModel(Model):
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters by how fast they are to learn."""
-        colors = [*self.field.color_network.parameters(), *self.field.magnitude_network.parameters()]
+        colors = [p for name, p in self.field.color_network.named_parameters() if not name.endswith("bound")]
+        colors += self.field.magnitude_network.parameters()
         features = list(self.field.features.parameters())
         if self.background is not None:
             colors += self.background.network.parameters()
@@ -113,6 +114,7 @@ class PrivheadModel(Model):
             "sdf": list(self.field.sdf_grids.parameters()),
             "features": features,
             "color_network": colors,
+            "lipschitz_bounds": self.field.color_network.bounds,
         }
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
