@@ -18,6 +18,11 @@ def masked_mean(values: Float[Tensor, "*batch"], mask: Bool[Tensor, "*batch"]) -
     return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
 
 
+def mean(values: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Mean of the values; 0 if there are none."""
+    return values.sum() / max(1, values.numel())
+
+
 def rgb_loss(rendered: Float[Tensor, "*batch 3"], image: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
     """L1 distance of colours, averaged over the channels (Eq. 2)."""
     return (rendered - image).abs().mean(dim=-1)

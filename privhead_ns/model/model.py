@@ -19,7 +19,15 @@ from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.model.background import BackgroundField
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
+from privhead_ns.model.losses import (
+    consistency_loss,
+    eikonal_loss,
+    gradient_loss,
+    mask_loss,
+    masked_mean,
+    mean,
+    rgb_loss,
+)
 from privhead_ns.model.renderer import Rendered, SurfaceRenderer
 from privhead_ns.model.voxels import grid_bending
 from privhead_ns.operators import Operator, rounding
@@ -158,10 +166,10 @@ class PrivheadModel(Model):
         weights, rgb = self.loss_weights, outputs["rgb"]
         neutral = ~batch["protected"].to(self.device)
         image = batch["image"].to(self.device)
-        losses = {"rgb": weights.rgb * rgb_loss(rgb[neutral], image[neutral]).mean()}
+        losses = {"rgb": weights.rgb * masked_mean(rgb_loss(rgb, image), neutral)}
         if "mask" in batch:
             mask = batch["mask"].to(self.device)
-            losses["mask"] = self.config.mask_weight * mask_loss(outputs["accumulation"], mask).mean()
+            losses["mask"] = self.config.mask_weight * mean(mask_loss(outputs["accumulation"], mask))
         if "patches" in batch:
             losses |= self.protected_losses(rgb, batch)
         if "carried" in outputs:
@@ -169,7 +177,7 @@ class PrivheadModel(Model):
             magnitude = batch["magnitude"].to(self.device)
             rounded = self.rounding * batch["protected"].to(self.device)[..., None]
             difference = consistency_loss(outputs["carried"], magnitude, within, rounded)
-            losses["consistency"] = weights.consistency * difference.mean()
+            losses["consistency"] = weights.consistency * mean(difference)
         if "geometry" in outputs:
             geometry = outputs["geometry"]
             bending = grid_bending(geometry.sdf, geometry.spacing)
