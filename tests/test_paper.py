@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.eval_utils import eval_setup
 from privhead_method_configs.paper import paper
 from raw_folder import write_raw_capture
@@ -17,7 +19,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.model.density import laplace_cdf
 from privhead_ns.operators import OperatorConfig
-from privhead_ns.paper.model import PaperModel
+from privhead_ns.paper.model import PaperModel, PaperModelConfig
 from privhead_ns.paper.network import INITIAL_RADIUS, PaperField
 from privhead_ns.paper.sampler import (
     SamplerSettings,
@@ -30,6 +32,7 @@ from privhead_ns.paper.sampler import (
     safe_beta,
     within,
 )
+from privhead_ns.phases import LossWeights
 from privhead_ns.trainer import PrivheadTrainer, PrivheadTrainerConfig
 
 AABB = torch.tensor([[-1.0, -2.0, -1.5], [1.0, 2.0, 1.5]])
@@ -173,6 +176,18 @@ def test_the_extra_samples_are_ones_whose_sdf_is_known(random: bool) -> None:
     matches = (returned[:, :, None] == known[:, None]).any(dim=2).sum(dim=1)
     assert (matches >= SETTINGS.extra).all()
     assert (returned[:, 0] == 0.5).all() and (returned[:, -1] == 3.5).all()
+
+
+def test_the_losses_of_no_rays_are_0() -> None:
+    metadata = {"operator": OperatorConfig(), "magnitude_maximum": 1.7, "background": (0.0, 0.0, 0.0)}
+    config = PaperModelConfig(hidden_layers=4, hidden_units=64)
+    model = config.setup(scene_box=SceneBox(aabb=AABB), num_train_data=3, metadata=metadata)
+    model.loss_weights = LossWeights(1.0, 0.1, 1e-3, 2.0, 0.0)
+    nothing = torch.empty(0, 3)
+    outputs = model(RayBundle(origins=nothing, directions=nothing, pixel_area=torch.empty(0, 1)))
+    losses = model.get_loss_dict(outputs, {"image": nothing, "protected": torch.empty(0, dtype=torch.bool)})
+    torch.stack(list(losses.values())).sum().backward()
+    assert losses["rgb"] == losses["eikonal"] == 0
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["masks", "room"])
