@@ -54,7 +54,7 @@ class LipschitzMLP(nn.Module):
     @property
     def lipschitz(self) -> Float[Tensor, ""]:
         """Product of the layers' constants: an upper bound for the network, and L_lip of Eq. 8."""
-        return F.softplus(torch.stack(self.bounds)).prod()
+        return F.softplus(torch.stack(tuple(self.bounds))).prod()
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         for layer in self.layers[:-1]:
