@@ -57,9 +57,11 @@ def test_at_first_the_bound_changes_nothing() -> None:
     torch.testing.assert_close(mlp(x), nn.Sequential(*plain[:-1])(x))
 
 
-def test_a_layers_constant_is_softplus_and_starts_at_the_largest_row_sum() -> None:
+def test_a_layers_constant_is_softplus_and_m_starts_at_twice_the_largest_row_sum() -> None:
     layer = LipschitzLinear(6, 4)
-    torch.testing.assert_close(layer.lipschitz, layer.weight.abs().sum(dim=1).max())
+    largest = layer.weight.detach().abs().sum(dim=1).max()
+    torch.testing.assert_close(layer.bound.detach(), 2 * largest)
+    torch.testing.assert_close(layer.lipschitz.detach(), F.softplus(2 * largest))
     layer.bound.data.fill_(0.0)
     assert math.isclose(float(layer.lipschitz.detach()), math.log(2), rel_tol=1e-6)
     layer.bound.data.fill_(1.0)
@@ -76,9 +78,16 @@ def test_a_layer_scales_only_the_rows_that_are_too_large() -> None:
     torch.testing.assert_close(effective, expected)
 
 
+def test_weights_may_double_before_the_bound_binds() -> None:
+    layer = LipschitzLinear(6, 4)
+    layer.weight.data *= 2
+    x = torch.randn(20, 6)
+    torch.testing.assert_close(layer(x), F.linear(x, layer.weight, layer.bias))
+
+
 def test_a_layers_bound_is_reached() -> None:
     layer = LipschitzLinear(6, 4)
-    layer.bound.data -= 1
+    layer.bound.data -= 5
     largest = layer.weight.detach().abs().sum(dim=1).argmax()
     x = layer.weight.detach()[largest].sign()
     change = (layer(x) - layer(-x)).abs().max() / 2
@@ -105,8 +114,8 @@ def test_the_bound_holds_at_first_after_training_and_after_shrinking() -> None:
 
 def test_minimising_the_bound_flattens_the_network() -> None:
     free, bounded = network(), network()
-    fit(free, weight=0.0, steps=150)
-    fit(bounded, weight=0.5, steps=150)
+    fit(free, weight=0.0, steps=300)
+    fit(bounded, weight=0.5, steps=300)
     assert bounded.lipschitz < 0.5 * free.lipschitz
     assert steepest(bounded) < 0.5 * steepest(free)
 

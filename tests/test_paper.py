@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.data.scene_box import SceneBox
 from nerfstudio.utils.eval_utils import eval_setup
 from privhead_method_configs.paper import paper
 from raw_folder import write_raw_capture
@@ -16,7 +19,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.model.density import laplace_cdf
 from privhead_ns.operators import OperatorConfig
-from privhead_ns.paper.model import PaperModel
+from privhead_ns.paper.model import PaperModel, PaperModelConfig
 from privhead_ns.paper.network import INITIAL_RADIUS, PaperField
 from privhead_ns.paper.sampler import (
     SamplerSettings,
@@ -29,6 +32,7 @@ from privhead_ns.paper.sampler import (
     safe_beta,
     within,
 )
+from privhead_ns.phases import LossWeights
 from privhead_ns.trainer import PrivheadTrainer, PrivheadTrainerConfig
 
 AABB = torch.tensor([[-1.0, -2.0, -1.5], [1.0, 2.0, 1.5]])
@@ -116,7 +120,7 @@ def test_samples_gather_at_the_surface_and_opacity_comes_out_right() -> None:
     nears, fars = torch.full((2, 1), 0.5), torch.full((2, 1), 3.5)
     for random in (False, True):
         distances = error_bounded_samples(ray_sdf(offsets), nears, fars, beta, SETTINGS, random)
-        assert distances.shape == (2, 96)
+        assert distances.shape == (2, 98)
         assert (distances.diff(dim=1) >= 0).all()
         assert torch.equal(distances[:, :1], nears) and torch.equal(distances[:, -1:], fars)
         surface = 2 - (0.25 - offsets.square()).sqrt()
@@ -130,8 +134,60 @@ def test_samples_gather_at_the_surface_and_opacity_comes_out_right() -> None:
 
 def test_quantiles_of_a_known_distribution() -> None:
     distances = torch.tensor([[0.0, 1.0, 3.0]])
-    drawn = inverse_cdf(distances, torch.tensor([[0.5, 0.5]]), 5, random=False)
+    drawn = inverse_cdf(distances, torch.tensor([[0.5, 0.5]]), torch.tensor([[0.0, 0.25, 0.5, 0.75, 1.0]]))
     torch.testing.assert_close(drawn, torch.tensor([[0.0, 0.5, 1.0, 2.0, 3.0]]))
+
+
+def queried(beta: float, random: bool, settings: SamplerSettings = SETTINGS) -> tuple[list[Tensor], Tensor]:
+    """Distances of which the sampler asks for the sdf, round by round, and the ones that it returns."""
+    sdf, asked = ray_sdf(torch.tensor([0.0, 0.3])), []
+
+    def recorded(distances: Tensor) -> Tensor:
+        asked.append(distances)
+        return sdf(distances)
+
+    torch.manual_seed(0)
+    nears, fars = torch.full((2, 1), 0.5), torch.full((2, 1), 3.5)
+    return asked, error_bounded_samples(recorded, nears, fars, torch.tensor(beta), settings, random)
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_the_sampler_starts_from_128_samples_and_adds_128_in_at_most_4_rounds(random: bool) -> None:
+    asked, _ = queried(1e-4, random, replace(SETTINGS, tolerance=1e-5))
+    assert [distances.shape[1] for distances in asked] == [128] * 5
+    easy, _ = queried(1.0, random)
+    assert len(easy) == 1, "where the first samples are enough, none are added"
+
+
+def test_the_first_samples_are_jittered_in_training_only_and_the_added_ones_never() -> None:
+    [first, *_], _ = queried(0.01, random=False)
+    torch.testing.assert_close(first, torch.linspace(0.5, 3.5, 128).expand(2, -1))
+    [jittered, *_], _ = queried(0.01, random=True)
+    assert (jittered.diff(dim=1) >= 0).all()
+    assert 0 < (jittered - first).abs().max() <= 3 / 127 / 2 + 1e-6
+    for added in queried(0.01, random=True)[0][1:]:
+        assert torch.equal(added, added.sort(dim=1).values), "even quantiles are in order, random ones are not"
+
+
+@pytest.mark.parametrize("random", [False, True])
+def test_the_extra_samples_are_ones_whose_sdf_is_known(random: bool) -> None:
+    asked, returned = queried(0.01, random)
+    known = torch.cat(asked, dim=1)
+    matches = (returned[:, :, None] == known[:, None]).any(dim=2).sum(dim=1)
+    assert (matches >= SETTINGS.extra).all()
+    assert (returned[:, 0] == 0.5).all() and (returned[:, -1] == 3.5).all()
+
+
+def test_the_losses_of_no_rays_are_0() -> None:
+    metadata = {"operator": OperatorConfig(), "magnitude_maximum": 1.7, "background": (0.0, 0.0, 0.0)}
+    config = PaperModelConfig(hidden_layers=4, hidden_units=64)
+    model = config.setup(scene_box=SceneBox(aabb=AABB), num_train_data=3, metadata=metadata)
+    model.loss_weights = LossWeights(1.0, 0.1, 1e-3, 2.0, 0.0)
+    nothing = torch.empty(0, 3)
+    outputs = model(RayBundle(origins=nothing, directions=nothing, pixel_area=torch.empty(0, 1)))
+    losses = model.get_loss_dict(outputs, {"image": nothing, "protected": torch.empty(0, dtype=torch.bool)})
+    torch.stack(list(losses.values())).sum().backward()
+    assert losses["rgb"] == losses["eikonal"] == 0
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["masks", "room"])

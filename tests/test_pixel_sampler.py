@@ -137,3 +137,17 @@ def test_patches_lie_about_the_head() -> None:
     _, y, x = batch["indices"].reshape(50, 16, 3)[:, 10].unbind(-1)  # the pixel that each patch is laid about
     assert y.min() >= 7 and y.max() <= 12
     assert x.min() >= 11 and x.max() <= 18
+
+
+@pytest.mark.parametrize("phase", [1, 2])
+@pytest.mark.parametrize("patches", [0, 3])
+@pytest.mark.parametrize("protected", [True, False])
+def test_kinds_of_views_that_are_not_sampled_need_not_exist(phase: int, patches: int, protected: bool) -> None:
+    """Captures may be all protected, or all neutral, if no pixels are wanted of the kind that they lack."""
+    images = image_batch() | {"protected": torch.full_like(PROTECTED, protected)}
+    neutral = 0 if protected else 5
+    patches = patches if protected else 0
+    source = sampler(phase, neutral_rays=neutral, neutral_rays_in_phase2=neutral, patches=patches, patch_size=4)
+    batch = source.sample(images)
+    expected = neutral + (16 * patches if phase == 2 else 0)
+    assert len(batch["indices"]) == len(batch["image"]) == len(batch["protected"]) == expected == source.num_rays

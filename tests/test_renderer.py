@@ -12,7 +12,7 @@ from torch import Tensor
 
 from privhead_ns.model.density import ALPHA
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.renderer import NEGLIGIBLE, Rendered, SurfaceRenderer, crossing
+from privhead_ns.model.renderer import NEGLIGIBLE, Rendered, SurfaceRenderer, crossing, may_hide_surface
 
 AABB = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 RADIUS = 0.5
@@ -180,8 +180,59 @@ def test_depth_grows_as_the_head_shrinks(rendering: str) -> None:
 
 
 def test_a_segment_is_seen_where_the_ray_crosses_the_surface() -> None:
-    share = crossing(torch.tensor([[3.0, 2.0, -1.0, -2.0]]), torch.tensor([[2.0, -1.0, -2.0, 1.0]]))
-    torch.testing.assert_close(share, torch.tensor([[0.5, 2 / 3, 0.5, 0.5]]))
+    start, end = torch.tensor([[3.0, 2.0, -1.0, -2.0, 2.0]]), torch.tensor([[2.0, -1.0, -2.0, 1.0, -1.0]])
+    share = crossing(start, end, torch.tensor([[0.1, 0.1, 0.1, 0.1, 50.0]]))
+    torch.testing.assert_close(share, torch.tensor([[0.5, 2 / 3, 0.5, 0.5, 2 / 3]]))
+
+
+def test_the_gradient_of_a_crossing_is_exact_where_the_sdf_falls_fast_enough() -> None:
+    start, end = (torch.tensor([[value]], dtype=torch.float64, requires_grad=True) for value in (0.3, -0.2))
+    least = torch.tensor([[0.1]], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda a, b: crossing(a, b, least), (start, end))
+    expected = torch.autograd.grad(start / (start - end), (start, end))
+    for found, exact in zip(torch.autograd.grad(crossing(start, end, least), (start, end)), expected, strict=True):
+        torch.testing.assert_close(found, exact)
+
+
+@pytest.mark.parametrize("change", [1e-3, 1e-6, 1e-12, 1e-30])
+def test_the_gradient_of_a_crossing_is_bounded(change: float) -> None:
+    start = torch.tensor([[0.7 * change]], requires_grad=True)
+    end = torch.tensor([[-0.3 * change]], requires_grad=True)
+    share = crossing(start, end, torch.tensor([[0.01]]))
+    torch.testing.assert_close(share, torch.tensor([[0.7]]))
+    for gradient in torch.autograd.grad(share, (start, end)):
+        assert 0 < gradient.abs() <= 1 / 0.01
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_a_thin_plate_between_two_coarse_samples_is_found(rendering: str) -> None:
+    """At the coarse samples its opacity is 0."""
+    distances = torch.linspace(NEAR, FAR, 33)
+    middle, half_thickness = 3 - float(distances[10] + distances[11]) / 2, 0.008
+    head = field((points()[..., 2] - middle).abs() - half_thickness, beta=2e-4)
+    offsets = disc(20, 0.5)
+    seen = render(rendering, head, offsets)
+    assert (seen.accumulation > 0.9).all()
+    torch.testing.assert_close(seen.depth, torch.full_like(seen.depth, 3 - middle - half_thickness), rtol=0, atol=0.01)
+
+
+@pytest.mark.parametrize("rendering", ALPHA)
+def test_a_thin_plate_before_the_head_is_found_and_the_head_behind_it_is_not_lost(rendering: str) -> None:
+    distances = torch.linspace(NEAR, FAR, 33)
+    middle = 3 - float(distances[10] + distances[11]) / 2
+    plate, head = (points()[..., 2] - middle).abs() - 0.012, points()[..., 2]
+    offsets = disc(20, 0.5)
+    both = render(rendering, field(torch.minimum(plate, head), beta=2e-4), offsets)
+    torch.testing.assert_close(both.depth, torch.full_like(both.depth, 3 - middle - 0.012), rtol=0, atol=0.01)
+    alone = render(rendering, field(head, beta=2e-4), offsets)
+    torch.testing.assert_close(alone.depth, torch.full_like(alone.depth, 3.0), rtol=0, atol=0.01)
+
+
+def test_only_segments_outside_that_are_too_long_may_hide_a_surface() -> None:
+    sdf = torch.tensor([[0.6, 0.5, 0.4, 0.2, -0.1, -0.1, 0.3]])
+    lengths = torch.tensor([[1.0, 1.0, 0.5, 1.0, 1.0, 1.0]])
+    expected = torch.tensor([[False, True, False, False, False, False]])
+    assert torch.equal(may_hide_surface(sdf, lengths), expected)
 
 
 @pytest.mark.parametrize("rendering", ALPHA)

@@ -124,8 +124,8 @@ class PhasePixelSampler(PixelSampler):
 
 
 def draw(pool: Pixels, number: int) -> Pixels:
-    """Draws rows with replacement."""
-    return pool[torch.randint(len(pool), (number,), device=pool.device)]
+    """Draws rows with replacement; the pool may be empty if none are wanted."""
+    return pool[torch.randint(max(1, len(pool)), (number,), device=pool.device)]
 
 
 def grow(mask: Bool[Tensor, "images height width 1"], width: int) -> Bool[Tensor, "images height width"]:

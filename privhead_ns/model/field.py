@@ -133,10 +133,11 @@ class HeadField(nn.Module):
 
         Returns:
             Colours in [0, 1], which depend on the features of the place and the normal, not on the viewing direction.
+            Features enter the networks through tanh: if they could grow, the bound of Eq. 8 would not limit colours.
             The magnitudes that the places carry, in colour units per pixel: they need not be those of the colours'
             gradients, and depend on the viewing direction, too, for a slanted surface crowds its colours together.
         """
-        features, normals = self.features(self.normalize(positions[visible])), normals[visible]
+        features, normals = torch.tanh(self.features(self.normalize(positions[visible]))), normals[visible]
         colors = torch.sigmoid(self.color_network(torch.cat([features, normals], dim=-1)))
         colors = torch.zeros_like(positions).masked_scatter(visible[..., None], colors)
         if directions is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import cast
 
@@ -18,14 +17,13 @@ TINY = 1e-12
 class LipschitzLinear(nn.Linear):
     """A linear layer whose weight Ŵ = a(W, softplus(m)) maps unit changes to at most softplus(m), in the max-norm.
 
-    `a` scales each row of W down until its sum of absolute values is at most softplus(m). The bound starts at the
-    largest row sum, where it changes nothing.
+    `a` scales each row of W down until its sum of absolute values is at most softplus(m). As in PermutoSDF, m starts at
+    twice the largest row sum, so that the bound does not bind at first.
     """
 
     def __init__(self, in_features: int, out_features: int) -> None:
         super().__init__(in_features, out_features)
-        largest = self.weight.detach().abs().sum(dim=1).max().item()
-        self.bound = nn.Parameter(torch.tensor(largest + math.log(-math.expm1(-largest))))  # softplus⁻¹(largest)
+        self.bound = nn.Parameter(2 * self.weight.detach().abs().sum(dim=1).max())
 
     @property
     def lipschitz(self) -> Float[Tensor, ""]:
@@ -49,9 +47,14 @@ class LipschitzMLP(nn.Module):
         self.layers = nn.ModuleList(LipschitzLinear(a, b) for a, b in pairwise(widths))
 
     @property
+    def bounds(self) -> list[nn.Parameter]:
+        """Parameters m of the layers."""
+        return [cast(LipschitzLinear, layer).bound for layer in self.layers]
+
+    @property
     def lipschitz(self) -> Float[Tensor, ""]:
         """Product of the layers' constants: an upper bound for the network, and L_lip of Eq. 8."""
-        return torch.stack([cast(LipschitzLinear, layer).lipschitz for layer in self.layers]).prod()
+        return F.softplus(torch.stack(tuple(self.bounds))).prod()
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         for layer in self.layers[:-1]:

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from privhead_ns.operators import Operator
+
+
+def masked_mean(values: Float[Tensor, "*batch"], mask: Bool[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Mean of the values where `mask`; 0, with zero gradient, where that is nowhere. NaN outside the mask is ignored.
+
+    The shapes do not depend on the mask's content, so that nothing waits for it on a GPU.
+    """
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
+
+
+def mean(values: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Mean of the values; 0 if there are none."""
+    return values.sum() / max(1, values.numel())
 
 
 def rgb_loss(rendered: Float[Tensor, "*batch 3"], image: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
@@ -62,6 +75,9 @@ def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]
 
 
 def mask_loss(accumulation: Float[Tensor, "*batch 1"], mask: Float[Tensor, "*batch 1"]) -> Float[Tensor, "*batch 1"]:
-    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021); NaN where the opacity is."""
-    opacity = accumulation.clamp(1e-4, 1 - 1e-4)
+    """Binary cross-entropy of opacity and mask, as in NeuS (Wang et al. 2021); NaN where the opacity is.
+
+    Opacity is mapped to [1e-4, 1 - 1e-4] linearly, not clamped: a ray that misses the head has a gradient, too.
+    """
+    opacity = 1e-4 + (1 - 2e-4) * accumulation
     return -torch.lerp(torch.log1p(-opacity), opacity.log(), mask)  # torch's own raises an error at NaN

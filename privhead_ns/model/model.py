@@ -19,7 +19,15 @@ from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.model.background import BackgroundField
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
+from privhead_ns.model.losses import (
+    consistency_loss,
+    eikonal_loss,
+    gradient_loss,
+    mask_loss,
+    masked_mean,
+    mean,
+    rgb_loss,
+)
 from privhead_ns.model.renderer import Rendered, SurfaceRenderer
 from privhead_ns.model.voxels import grid_bending
 from privhead_ns.operators import Operator, rounding
@@ -104,7 +112,8 @@ class PrivheadModel(Model):
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns the parameters by how fast they are to learn."""
-        colors = [*self.field.color_network.parameters(), *self.field.magnitude_network.parameters()]
+        colors = [p for name, p in self.field.color_network.named_parameters() if not name.endswith("bound")]
+        colors += self.field.magnitude_network.parameters()
         features = list(self.field.features.parameters())
         if self.background is not None:
             colors += self.background.network.parameters()
@@ -113,6 +122,7 @@ class PrivheadModel(Model):
             "sdf": list(self.field.sdf_grids.parameters()),
             "features": features,
             "color_network": colors,
+            "lipschitz_bounds": self.field.color_network.bounds,
         }
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
@@ -156,10 +166,10 @@ class PrivheadModel(Model):
         weights, rgb = self.loss_weights, outputs["rgb"]
         neutral = ~batch["protected"].to(self.device)
         image = batch["image"].to(self.device)
-        losses = {"rgb": weights.rgb * rgb_loss(rgb[neutral], image[neutral]).mean()}
+        losses = {"rgb": weights.rgb * masked_mean(rgb_loss(rgb, image), neutral)}
         if "mask" in batch:
             mask = batch["mask"].to(self.device)
-            losses["mask"] = self.config.mask_weight * mask_loss(outputs["accumulation"], mask).mean()
+            losses["mask"] = self.config.mask_weight * mean(mask_loss(outputs["accumulation"], mask))
         if "patches" in batch:
             losses |= self.protected_losses(rgb, batch)
         if "carried" in outputs:
@@ -167,7 +177,7 @@ class PrivheadModel(Model):
             magnitude = batch["magnitude"].to(self.device)
             rounded = self.rounding * batch["protected"].to(self.device)[..., None]
             difference = consistency_loss(outputs["carried"], magnitude, within, rounded)
-            losses["consistency"] = weights.consistency * difference.mean()
+            losses["consistency"] = weights.consistency * mean(difference)
         if "geometry" in outputs:
             geometry = outputs["geometry"]
             bending = grid_bending(geometry.sdf, geometry.spacing)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from nerfstudio.cameras.rays import RayBundle, RaySamples
 from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler
 from torch import Tensor, nn
@@ -17,6 +17,10 @@ from privhead_ns.model.voxels import trilinear
 
 NEGLIGIBLE = 1e-3
 """Weight below which a segment's colour is not worth computing."""
+HIDDEN_SURFACE = 0.25
+"""Weight of an unoccluded coarse segment that may hide a surface, when the samples to render are drawn."""
+SHALLOW = 0.1
+"""Change of sdf per unit of length below which the gradient of `crossing` is damped: 84° from the normal."""
 
 
 class Rendered(NamedTuple):
@@ -38,8 +42,9 @@ class SurfaceRenderer(nn.Module):
     """Renders a head's field with few samples per ray.
 
     The first, evenly spaced samples look only at the signed distance; the second ones are drawn where those found
-    opacity. Opacity belongs to segments between neighbouring samples, colour to where the ray crosses the surface in
-    them. Nothing is random: jittered samples make the gradient so noisy that the surface wanders.
+    opacity, and where they are too far apart to rule out a surface between them. Opacity belongs to segments between
+    neighbouring samples, colour to where the ray crosses the surface in them. Nothing is random: jittered samples make
+    the gradient so noisy that the surface wanders.
 
     Args:
         rendering: how opacity follows from signed distance.
@@ -63,12 +68,11 @@ class SurfaceRenderer(nn.Module):
             coarse = self.coarse(ray_bundle)
             distances = edges(coarse)
             sdf = trilinear(geometry.table[..., :1], field.normalize(along(ray_bundle, distances)))[..., 0]
-            weights = self.weights(sdf, distances, field.beta)
-            distances = edges(self.fine(ray_bundle, coarse, weights[..., None]))
+            distances = edges(self.fine(ray_bundle, coarse, self.histogram(sdf, distances, field.beta)[..., None]))
         positions = along(ray_bundle, distances)
         sdf, *gradient = trilinear(geometry.table, field.normalize(positions)).unbind(-1)
         weights = self.weights(sdf, distances, field.beta)
-        share = crossing(sdf[:, :-1], sdf[:, 1:])
+        share = crossing(sdf[:, :-1], sdf[:, 1:], SHALLOW * torch.maximum(distances.diff(dim=1), field.beta))
         normals = F.normalize(between(torch.stack(gradient, dim=-1), share), dim=-1)
         places = between(positions, share)
         directions = ray_bundle.directions[:, None].expand_as(places) if with_magnitude else None
@@ -90,6 +94,25 @@ class SurfaceRenderer(nn.Module):
         alphas = self.alpha(sdf[:, :-1], sdf[:, 1:], distances.diff(dim=1), beta)
         return RaySamples.get_weights_and_transmittance_from_alphas(alphas[..., None], weights_only=True)[..., 0]
 
+    def histogram(
+        self, sdf: Float[Tensor, "rays edges"], distances: Float[Tensor, "rays edges"], beta: Float[Tensor, ""]
+    ) -> Float[Tensor, "rays samples"]:
+        """Returns the density of samples to render in each coarse segment, unnormalised."""
+        weights = self.weights(sdf, distances, beta)
+        transmittance = 1 - (weights.cumsum(dim=1) - weights)
+        return weights + HIDDEN_SURFACE * transmittance * may_hide_surface(sdf, distances.diff(dim=1))
+
+
+def may_hide_surface(
+    sdf: Float[Tensor, "rays edges"], lengths: Float[Tensor, "rays samples"]
+) -> Bool[Tensor, "rays samples"]:
+    """Returns which segments outside the head may enter and leave it between their ends.
+
+    The ball of radius sdf about each end holds no surface; where the two balls do not meet, there may be one.
+    """
+    start, end = sdf[:, :-1], sdf[:, 1:]
+    return (start > 0) & (end > 0) & (start + end < lengths)
+
 
 def edges(samples: RaySamples) -> Float[Tensor, "rays edges"]:
     """Returns the distances between which the segments of each ray lie; one more than there are segments."""
@@ -102,15 +125,21 @@ def along(ray_bundle: RayBundle, distances: Float[Tensor, "rays edges"]) -> Floa
 
 
 def crossing(
-    sdf_start: Float[Tensor, "rays samples"], sdf_end: Float[Tensor, "rays samples"]
+    sdf_start: Float[Tensor, "rays samples"],
+    sdf_end: Float[Tensor, "rays samples"],
+    least_change: Float[Tensor, "rays samples"],
 ) -> Float[Tensor, "rays samples"]:
     """Returns where along each segment the ray enters the head, if sdf runs linearly there; 1/2 where it does not.
 
     It depends on the sdf, and so does the colour found there: moving the surface moves what is seen of it, also when β
-    is so small that the opacity of the segment no longer changes.
+    is so small that the opacity of the segment no longer changes. The derivative by either sdf is at most
+    1 / `least_change`, and exact where the sdf falls by more than that.
     """
     enters = (sdf_start > 0) & (sdf_end <= 0)
-    return torch.where(enters, sdf_start / torch.where(enters, sdf_start - sdf_end, 1), 0.5)
+    change = torch.where(enters, sdf_start - sdf_end, 1).detach()
+    share = torch.where(enters, sdf_start.detach() / change, 0.5)
+    remainder = torch.lerp(sdf_start, sdf_end, share)  # 0, but for its gradient: that of the implicit function
+    return share + torch.where(enters, remainder - remainder.detach(), 0) / torch.maximum(change, least_change)
 
 
 def between(

@@ -37,6 +37,8 @@ class Fourier(nn.Module):
         self.channels = 3 + self.waves.get_out_dim()
 
     def forward(self, x: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch channels"]:
+        if x.numel() == 0:  # which Nerfstudio's encoding cannot reshape
+            return F.pad(x, (0, self.channels - 3))
         return torch.cat([x, self.waves(x / (2 * math.pi))], dim=-1)  # the encoding multiplies by 2π
 
 

@@ -1,10 +1,19 @@
 """VolSDF's sampler: so many samples that the error of opacity stays below a bound (Yariv et al. 2021, section 3.3).
 
 All lengths are in the units of the signed distance. Density is σ = Ψ_β(-sdf) / β.
+
+Numbers and order of steps are those of the authors' code (github.com/lioryariv/volsdf, `ErrorBoundSampler` with
+`confs/dtu.conf`). These differ:
+
+- Rays begin and end at the head's box; theirs at the camera and at twice the radius of a bounding sphere.
+- The last sample only ends the last interval; theirs begins another one, of length 1e10.
+- Quantiles are interpolated in every interval; theirs fall on its start where it has less than 1e-5 of the mass.
+- Intervals to add samples in get 1e-6 on top of the bound, as in their `confs/bmvs.conf`; 0 in `confs/dtu.conf`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +26,7 @@ from privhead_ns.model.density import laplace_cdf
 RaySdf = Callable[[Float[Tensor, "rays samples"]], Float[Tensor, "rays samples"]]
 """Signed distance at distances along each ray."""
 Beta = Float[Tensor, "#rays 1"]
-LARGEST_EXPONENT = 20.0
+LARGEST_EXPONENT = math.log(1e6)
 """Error integrals are cut here: the bound is then useless anyway, and its exponential stays finite."""
 
 
@@ -25,17 +34,17 @@ LARGEST_EXPONENT = 20.0
 class SamplerSettings:
     """Numbers of VolSDF's Algorithm 1."""
 
-    initial: int = 64
-    """Evenly spaced samples to start from."""
+    initial: int = 128
+    """Evenly spaced samples to start from, jittered in training."""
     added: int = 128
     """Samples that every round adds where the bound is large."""
     rendered: int = 64
     """Samples that are drawn in proportion to the weight of what lies there."""
-    even: int = 32
-    """Evenly spaced samples that are rendered as well, both ends among them."""
+    extra: int = 32
+    """Samples of all rounds that are rendered as well, besides both ends of the ray."""
     tolerance: float = 0.1
     """ε, the wanted bound of the error of opacity."""
-    rounds: int = 5
+    rounds: int = 4
     """Most rounds of adding samples."""
     bisections: int = 10
     """Steps of the search for β₊."""
@@ -110,21 +119,23 @@ def rendering_weights(
 
 
 def inverse_cdf(
-    distances: Float[Tensor, "rays n"], mass: Float[Tensor, "rays m"], count: int, random: bool
+    distances: Float[Tensor, "rays n"], mass: Float[Tensor, "rays m"], quantiles: Float[Tensor, "rays count"]
 ) -> Float[Tensor, "rays count"]:
-    """Draws distances with density in proportion to the mass of each interval; evenly spaced quantiles if not random.
-
-    Where a ray has no mass at all, they spread evenly over its intervals.
-    """
-    mass = mass + 1e-5 / mass.shape[1]
+    """Returns the distances at the quantiles, in [0, 1], of a density that is proportional to each interval's mass."""
     cdf = (mass / mass.sum(dim=1, keepdim=True)).cumsum(dim=1)
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], dim=1)
-    even = torch.linspace(0, 1, count, device=mass.device).expand(len(mass), count)
-    quantiles = torch.rand(len(mass), count, device=mass.device) if random else even
     after = torch.searchsorted(cdf, quantiles.contiguous(), right=True).clamp(1, cdf.shape[1] - 1)
     start, end = cdf.gather(1, after - 1), cdf.gather(1, after)
     share = ((quantiles - start) / (end - start).clamp(min=1e-12)).clamp(0, 1)
     return torch.lerp(distances.gather(1, after - 1), distances.gather(1, after), share)
+
+
+def jitter(distances: Float[Tensor, "rays n"]) -> Float[Tensor, "rays n"]:
+    """Moves each distance at random, at most half the way to its neighbours; the order stays."""
+    middles = (distances[:, 1:] + distances[:, :-1]) / 2
+    low = torch.cat([distances[:, :1], middles], dim=1)
+    high = torch.cat([middles, distances[:, -1:]], dim=1)
+    return torch.lerp(low, high, torch.rand_like(distances))
 
 
 @torch.no_grad()
@@ -147,22 +158,28 @@ def error_bounded_samples(
         random: whether to draw at random, as in training.
 
     Returns:
-        `rendered` + `even` distances of each ray, in order.
+        `rendered` + `extra` + 2 distances of each ray, in order.
     """
 
-    def spread(count: int) -> Tensor:
-        return torch.lerp(nears, fars, torch.linspace(0, 1, count, device=nears.device))
+    def even(count: int) -> Tensor:
+        return torch.linspace(0, 1, count, device=nears.device).expand(len(nears), count)
 
-    distances = spread(settings.initial)
+    distances = torch.lerp(nears, fars, even(settings.initial))
+    distances = jitter(distances) if random else distances
     sdf = ray_sdf(distances)
     wanted, upper = beta.reshape(1, 1), safe_beta(distances, settings.tolerance)
     upper = bisect_beta(sdf, distances, wanted, upper, settings)
     for _ in range(settings.rounds):
         if bool((upper <= wanted).all()):
             break
-        more = inverse_cdf(distances, opacity_bound(sdf, distances, upper), settings.added, random)
+        more = inverse_cdf(distances, opacity_bound(sdf, distances, upper) + 1e-6, even(settings.added))
         distances, order = torch.cat([distances, more], dim=1).sort(dim=1)
         sdf = torch.cat([sdf, ray_sdf(more)], dim=1).gather(1, order)
         upper = bisect_beta(sdf, distances, wanted, upper, settings)
-    drawn = inverse_cdf(distances, rendering_weights(sdf, distances, upper), settings.rendered, random)
-    return torch.cat([drawn, spread(settings.even)], dim=1).sort(dim=1).values
+    quantiles = even(settings.rendered)
+    quantiles = torch.rand_like(quantiles) if random else quantiles
+    drawn = inverse_cdf(distances, rendering_weights(sdf, distances, upper) + 1e-5, quantiles)
+    count = distances.shape[1]
+    last = torch.linspace(0, count - 1, settings.extra, device=distances.device).long()
+    chosen = torch.randperm(count, device=distances.device)[: settings.extra] if random else last
+    return torch.cat([nears, drawn, distances[:, chosen], fars], dim=1).sort(dim=1).values
