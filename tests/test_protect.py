@@ -175,7 +175,7 @@ def test_a_face_in_a_neutral_view_stops(tmp_path: Path) -> None:
     raw = write_raw_capture(tmp_path / "raw", masks=False, w=220, h=220, cx=110, cy=110, fl_x=330, fl_y=330)
     face = Image.fromarray(skimage.data.astronaut()[:220, 110:330])
     for index in range(VIEWS):
-        Image.fromarray(np.full((220, 220, 3), 90, np.uint8)).save(raw / "images" / f"view_{index}.png")
+        Image.fromarray(np.full((220, 220, 3), 90 + index, np.uint8)).save(raw / "images" / f"view_{index}.png")
     face.save(raw / "images" / "view_1.png")
     with pytest.raises(UserError, match=r"images/view_1\.png.*--allow-face"):
         protect(raw, tmp_path / "out", OperatorConfig())

@@ -9,7 +9,7 @@ from pathlib import PurePath
 
 import numpy as np
 
-from privhead_ns.capture.hull import look_at_centre
+from privhead_ns.capture.camera import look_at_centre
 from privhead_ns.capture.raw import RawCapture
 from privhead_ns.errors import UserError
 
