@@ -17,7 +17,7 @@ from privhead_ns.capture.develop import develop, resized, undistorted
 from privhead_ns.capture.face_check import shows_face
 from privhead_ns.capture.hull import View, head_box, look_at_centre
 from privhead_ns.capture.raw import Intrinsics, load_raw_capture, read_image
-from privhead_ns.capture.sensitivity import classify
+from privhead_ns.capture.sensitivity import classify, matches
 from privhead_ns.errors import UserError
 
 BLACK = (0.0, 0.0, 0.0)
@@ -204,6 +204,56 @@ def test_angle_is_measured_about_the_point_looked_at(tmp_path: Path) -> None:
     # cameras at azimuths 180, 240, 300, 0, 60, 120 degrees
     result = classify(load_raw_capture(folder), face_direction=(2.0, 0.0, 0.0), neutral_beyond_deg=130.0)
     assert result == [False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "glob",
+    [
+        "./images/view_[1]*",
+        "images//view_1.png",
+        "images\\view_1.png",
+        ".\\images\\VIEW_1.*",
+        "IMAGES/View_1.PNG",
+        "view_1.PNG",
+        "{folder}/images/view_1.png",
+        "{folder}/Images/*_1.png",
+        "raw/images/view_1*",
+        "./raw/./images/view_1*",
+        "elsewhere/../raw/images/view_1*",
+        "{link}/images/view_1*",
+    ],
+)
+def test_ways_to_write_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glob: str) -> None:
+    folder, link = write_raw_capture(tmp_path / "raw"), tmp_path / "link"
+    link.symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    found = matches(load_raw_capture(folder), [glob.format(folder=folder, link=link)], "--neutral")
+    assert [index for index, one in enumerate(found) if one] == [1]
+
+
+@pytest.mark.parametrize("name", ["./images/view_0.png", "images\\view_0.png"])
+def test_frames_may_be_written_otherwise_as_well(tmp_path: Path, name: str) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    (folder / "images\\view_0.png").write_bytes((folder / "images/view_0.png").read_bytes())
+    rename(folder, 0, name)
+    assert matches(load_raw_capture(folder), ["images/view_0.png"], "--neutral")[0]
+
+
+def test_a_glob_that_matches_as_written_matches_nothing_else(tmp_path: Path) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    (folder / "images/view_3.png").rename(folder / "images/VIEW_3.png")
+    rename(folder, 3, "images/VIEW_3.png")
+    found = matches(load_raw_capture(folder), ["images/view_*"], "--neutral")
+    assert [index for index, one in enumerate(found) if not one] == [3]
+
+
+@pytest.mark.parametrize("glob", ["View_*", "IMAGES/[F-V]iew_1.png"])
+def test_case_is_not_guessed_where_it_may_matter(tmp_path: Path, glob: str) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    (folder / "images/view_3.png").rename(folder / "images/VIEW_3.png")
+    rename(folder, 3, "images/VIEW_3.png")
+    with pytest.raises(UserError, match="another case"):
+        matches(load_raw_capture(folder), [glob], "--neutral")
 
 
 # ---- develop ----
