@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+
+from privhead_ns.errors import UserError
 
 app = tyro.extras.SubcommandApp()
 
@@ -209,12 +216,13 @@ def audit(
         onnx_size: Side in pixels of the aligned face that they take.
         limit_recognition: Highest share of pictures, 0 to 1, that an attack may give the right name.
     """
-    from privhead_ns.audit.audit import Inputs, check_output, run_audit
+    from privhead_ns.audit.audit import Inputs, run_audit
     from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.report import WARNING, Verdict, print_verdict, write_report
+    from privhead_ns.folders import check_new_folder
 
     console = Console()
-    check_output(output_dir)
+    check_new_folder(output_dir)
     recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
     inputs = Inputs(data, protected, load_config, rgb_config, transfer_config, transfer_data, others)
     verdicts = [
@@ -275,6 +283,33 @@ def audit_sweep(
 
 
 def entrypoint() -> None:
-    """Runs the command line."""
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of Nerfstudio's imports, and no news to a user
-    app.cli(prog="privhead", description="Head meshes from photographs whose faces never leave their owner.")
+    """Runs the command line.
+
+    What it writes, its owner alone may read (umask 077). A signal that ends it lets temporary folders be removed, and
+    what the system refuses (a full or read-only disk) is told in one sentence.
+    """
+    warnings.filterwarnings("ignore", category=FutureWarning)  # raised by Nerfstudio's imports
+    os.umask(os.umask(0o077) | 0o077)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # which nohup sets
+            signal.signal(number, _end)
+    if sys.argv[1:] == ["--version"]:
+        print(f"privhead-ns {version('privhead-ns')}")
+        return
+    try:
+        app.cli(prog="privhead", description="Head meshes from photographs whose faces never leave their owner.")
+    except KeyboardInterrupt:
+        print("Interrupted; what was half done was removed.", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
+    except BrokenPipeError:  # `privhead … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        where = "" if error.filename is None else f"{error.filename}: "
+        raise UserError(f"{where}{reason}; free space or choose a path that can be read and written.") from None
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """Turns a signal into an exit that unwinds."""
+    raise SystemExit(128 + number)
