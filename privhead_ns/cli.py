@@ -82,6 +82,7 @@ def export(
     resolution: int = 256,
     millimetres: bool = False,
     load_step: int | None = None,
+    frame_of: Path | None = None,
 ) -> None:
     """Write the mesh of a trained head: geometry alone, no colour.
 
@@ -91,10 +92,11 @@ def export(
         resolution: Voxels along the longest side of the head's box.
         millimetres: Write millimetres instead of the capture's own units; the capture must know its scale.
         load_step: Step of the checkpoint to load; by default the latest.
+        frame_of: Raw capture with geographic poses (UTM, ECEF) into whose frame to put the mesh; needs .obj.
     """
     from privhead_ns.mesh.export import export_mesh
 
-    mesh = export_mesh(load_config, output_path, resolution, millimetres, load_step)
+    mesh = export_mesh(load_config, output_path, resolution, millimetres, load_step, frame_of)
     closed = "closed" if mesh.is_watertight else "not closed"
     print(f"{output_path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces, {closed}.")
 
@@ -109,7 +111,7 @@ def evaluate(
     """Compare a mesh with the ground truth of a raw capture.
 
     Args:
-        mesh: Mesh file in the capture's frame and units.
+        mesh: Mesh file in the capture's frame and units, or in those of the protected capture.
         data: Folder of the raw capture, with gt_mesh.ply.
         as_json: Print JSON instead of a table.
         heat_map: Picture to write: normals of truth and mesh, and the distance between them.
