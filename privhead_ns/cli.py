@@ -43,7 +43,7 @@ def protect(
 
     Args:
         data: Folder of the raw capture: transforms.json and the photographs.
-        output_dir: Folder to write the protected capture into; it must not exist yet.
+        output_dir: Folder to write the protected capture into; it must not exist yet. Its owner alone may read it.
         operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
         blur: Standard deviation in pixels of a Gaussian blur before the operator.
         levels: Number of values that a stored magnitude can take, 2 to 65536.
@@ -174,13 +174,15 @@ def benchmark(
     """
     from privhead_ns.benchmark.benchmark import Settings, run_benchmark
     from privhead_ns.benchmark.report import write_report
+    from privhead_ns.capture.transforms import capture_folder
     from privhead_ns.phases import PhaseSchedule
 
     console = Console()
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
     settings = Settings(seed, schedule.phase2_steps, paper_minutes)
-    measurements = run_benchmark(list(data), output_dir, list(variants), settings, console)
-    write_report(measurements, list(data), output_dir, console)
+    heads = [capture_folder(path) for path in data]
+    measurements = run_benchmark(heads, output_dir, list(variants), settings, console)
+    write_report(measurements, heads, output_dir, console)
 
 
 @app.command
@@ -274,13 +276,15 @@ def audit_sweep(
     """
     from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.sweep import run_sweep, settings, write_sweep
+    from privhead_ns.capture.transforms import capture_folder
     from privhead_ns.phases import PhaseSchedule
 
     console = Console()
     chosen = settings(operators, blurs, levels, sizes)
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
     recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
-    results = run_sweep(data, others, chosen, output_dir, recognisers, schedule, console)
+    heads = tuple(capture_folder(path) for path in data)
+    results = run_sweep(heads, others, chosen, output_dir, recognisers, schedule, console)
     write_sweep(results, output_dir, console)
 
 
