@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import warnings
+from importlib.metadata import version
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
+
+from privhead_ns.errors import UserError
 
 app = tyro.extras.SubcommandApp()
 
@@ -36,7 +43,7 @@ def protect(
 
     Args:
         data: Folder of the raw capture: transforms.json and the photographs.
-        output_dir: Folder to write the protected capture into; it must not exist yet.
+        output_dir: Folder to write the protected capture into; it must not exist yet. Its owner alone may read it.
         operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
         blur: Standard deviation in pixels of a Gaussian blur before the operator.
         levels: Number of values that a stored magnitude can take, 2 to 65536.
@@ -75,6 +82,7 @@ def export(
     resolution: int = 256,
     millimetres: bool = False,
     load_step: int | None = None,
+    frame_of: Path | None = None,
 ) -> None:
     """Write the mesh of a trained head: geometry alone, no colour.
 
@@ -84,10 +92,11 @@ def export(
         resolution: Voxels along the longest side of the head's box.
         millimetres: Write millimetres instead of the capture's own units; the capture must know its scale.
         load_step: Step of the checkpoint to load; by default the latest.
+        frame_of: Raw capture with geographic poses (UTM, ECEF) into whose frame to put the mesh; needs .obj.
     """
     from privhead_ns.mesh.export import export_mesh
 
-    mesh = export_mesh(load_config, output_path, resolution, millimetres, load_step)
+    mesh = export_mesh(load_config, output_path, resolution, millimetres, load_step, frame_of)
     closed = "closed" if mesh.is_watertight else "not closed"
     print(f"{output_path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces, {closed}.")
 
@@ -102,7 +111,7 @@ def evaluate(
     """Compare a mesh with the ground truth of a raw capture: distances from visible points to the other surface.
 
     Args:
-        mesh: Mesh file in the capture's frame and units.
+        mesh: Mesh file in the capture's frame and units, or in those of the protected capture.
         data: Folder of the raw capture, with gt_mesh.ply.
         as_json: Print JSON instead of a table.
         heat_map: Picture to write: normals of truth and mesh, and the distance between them.
@@ -165,13 +174,15 @@ def benchmark(
     """
     from privhead_ns.benchmark.benchmark import Settings, run_benchmark
     from privhead_ns.benchmark.report import write_report
+    from privhead_ns.capture.transforms import capture_folder
     from privhead_ns.phases import PhaseSchedule
 
     console = Console()
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
     settings = Settings(seed, schedule.phase2_steps, paper_minutes)
-    measurements = run_benchmark(list(data), output_dir, list(variants), settings, console)
-    write_report(measurements, list(data), output_dir, console)
+    heads = [capture_folder(path) for path in data]
+    measurements = run_benchmark(heads, output_dir, list(variants), settings, console)
+    write_report(measurements, heads, output_dir, console)
 
 
 @app.command
@@ -209,12 +220,13 @@ def audit(
         onnx_size: Side in pixels of the aligned face that they take.
         limit_recognition: Highest share of pictures, 0 to 1, that an attack may give the right name.
     """
-    from privhead_ns.audit.audit import Inputs, check_output, run_audit
+    from privhead_ns.audit.audit import Inputs, run_audit
     from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.report import WARNING, Verdict, print_verdict, write_report
+    from privhead_ns.folders import check_new_folder
 
     console = Console()
-    check_output(output_dir)
+    check_new_folder(output_dir)
     recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
     inputs = Inputs(data, protected, load_config, rgb_config, transfer_config, transfer_data, others)
     verdicts = [
@@ -264,17 +276,46 @@ def audit_sweep(
     """
     from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.sweep import run_sweep, settings, write_sweep
+    from privhead_ns.capture.transforms import capture_folder
     from privhead_ns.phases import PhaseSchedule
 
     console = Console()
     chosen = settings(operators, blurs, levels, sizes)
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
     recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
-    results = run_sweep(data, others, chosen, output_dir, recognisers, schedule, console)
+    heads = tuple(capture_folder(path) for path in data)
+    results = run_sweep(heads, others, chosen, output_dir, recognisers, schedule, console)
     write_sweep(results, output_dir, console)
 
 
 def entrypoint() -> None:
-    """Runs the command line."""
-    warnings.filterwarnings("ignore", category=FutureWarning)  # of Nerfstudio's imports, and no news to a user
-    app.cli(prog="privhead", description="Head meshes from photographs whose faces never leave their owner.")
+    """Runs the command line.
+
+    What it writes, its owner alone may read (umask 077). A signal that ends it lets temporary folders be removed, and
+    what the system refuses (a full or read-only disk) is told in one sentence.
+    """
+    warnings.filterwarnings("ignore", category=FutureWarning)  # raised by Nerfstudio's imports
+    os.umask(os.umask(0o077) | 0o077)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # which nohup sets
+            signal.signal(number, _end)
+    if sys.argv[1:] == ["--version"]:
+        print(f"privhead-ns {version('privhead-ns')}")
+        return
+    try:
+        app.cli(prog="privhead", description="Head meshes from photographs whose faces never leave their owner.")
+    except KeyboardInterrupt:
+        print("Interrupted; what was half done was removed.", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
+    except BrokenPipeError:  # `privhead … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(128 + signal.SIGPIPE) from None
+    except OSError as error:
+        reason = error.strerror or str(error)
+        where = "" if error.filename is None else f"{error.filename}: "
+        raise UserError(f"{where}{reason}; free space or choose a path that can be read and written.") from None
+
+
+def _end(number: int, _: FrameType | None) -> None:
+    """Turns a signal into an exit that unwinds."""
+    raise SystemExit(128 + number)

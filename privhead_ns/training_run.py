@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sysconfig
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -90,7 +91,9 @@ def train(
         log.open("w") as file,
         Progress(*columns, console=console) as progress,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+        ExitStack() as stack,
     ):
+        stack.push(lambda kind, *_: kind is not None and process.terminate())  # no training outlives its command
         task = progress.add_task("Starting Nerfstudio", total=total_steps)
         start = None
         assert process.stdout is not None

@@ -17,7 +17,7 @@ from privhead_ns.capture.develop import develop, resized, undistorted
 from privhead_ns.capture.face_check import shows_face
 from privhead_ns.capture.hull import View, head_box, look_at_centre
 from privhead_ns.capture.raw import Intrinsics, load_raw_capture, read_image
-from privhead_ns.capture.sensitivity import classify
+from privhead_ns.capture.sensitivity import classify, matches
 from privhead_ns.errors import UserError
 
 BLACK = (0.0, 0.0, 0.0)
@@ -90,17 +90,83 @@ def test_mask_of_zeros_and_ones(tmp_path: Path) -> None:
     np.testing.assert_array_equal(coverage, disc())
 
 
-def test_exif_orientation_is_not_applied(tmp_path: Path) -> None:
-    folder = write_raw_capture(tmp_path / "raw", masks=False)
-    upright = np.zeros((SIZE, SIZE, 3), np.uint8)
-    upright[: SIZE // 2] = 255
-    exif = Image.Exif()
-    exif[0x0112] = 3
-    Image.fromarray(upright).save(folder / "images" / "view_0.jpg", exif=exif, quality=95)
-    edit(folder, lambda content: content["frames"][0].update(file_path="images/view_0.jpg"))
-    rgb, _ = read_image(load_raw_capture(folder).frames[0])
-    assert rgb[:8].min() > 200
-    assert rgb[-8:].max() < 50
+def rename(folder: Path, index: int, name: str, key: str = "file_path") -> None:
+    edit(folder, lambda content: content["frames"][index].update({key: name}))
+
+
+@pytest.mark.parametrize("ending", ["webp", "tiff", "bmp"])
+def test_other_formats_are_read(tmp_path: Path, ending: str) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    Image.fromarray(photograph(0)).save(
+        folder / f"images/one.{ending}", **({"lossless": True} if ending == "webp" else {})
+    )
+    rename(folder, 0, f"images/one.{ending}")
+    np.testing.assert_array_equal(read_image(load_raw_capture(folder).frames[0])[0], photograph(0))
+
+
+def test_intrinsics_follow_the_resolution(tmp_path: Path) -> None:
+    """transforms.json tells of 64x64 pixels, and the photographs are half as large."""
+    folder = write_raw_capture(tmp_path / "raw", w=64, h=64, fl_x=96, fl_y=100, cx=33, cy=31, k1=0.1)
+    for frame in load_raw_capture(folder).frames:
+        assert frame.intrinsics == Intrinsics(32, 32, 48.0, 50.0, 16.5, 15.5, (0.1, 0.0, 0.0, 0.0, 0.0))
+        assert frame.resized_from == (64, 64)
+
+
+def test_rounded_sides_are_of_one_shape(tmp_path: Path) -> None:
+    folder = write_raw_capture(tmp_path / "raw", masks=False, w=97, h=65)
+    for path in (folder / "images").iterdir():
+        Image.fromarray(photograph(0, 48)[:32]).save(path)
+    camera = load_raw_capture(folder).frames[0].intrinsics
+    assert (camera.width, camera.height) == (48, 32)
+    assert camera.fl_x == pytest.approx(FOCAL * 48 / 97)
+
+
+def test_nerfstudio_list_of_distortion(tmp_path: Path) -> None:
+    folder = write_raw_capture(tmp_path / "raw", distortion_params=[0.1, 0.2, 0.3, 0, 0.4, 0.5])
+    assert load_raw_capture(folder).frames[0].intrinsics.distortion == (0.1, 0.2, 0.4, 0.5, 0.3)
+
+
+def test_rounded_poses_become_rotations(tmp_path: Path) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    edit(
+        folder,
+        lambda content: [
+            frame.update(transform_matrix=np.round(frame["transform_matrix"], 2).tolist())
+            for frame in content["frames"]
+        ],
+    )
+    for frame, exact in zip(load_raw_capture(folder).frames, ring(), strict=True):
+        rotation = frame.camera_to_world[:3, :3]
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
+        np.testing.assert_allclose(rotation, exact[:3, :3], atol=0.01)
+
+
+def test_transforms_json_stands_for_its_folder(tmp_path: Path) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    assert load_raw_capture(folder / "transforms.json").folder == folder
+
+
+@pytest.mark.parametrize(("size", "rounded"), [(1.0, 0), (1e-3, 3)])
+@pytest.mark.parametrize("place", [(5e5, 5e6, 100.0), (4e6, 3e6, 4e6)])
+def test_geographic_poses_are_made_relative(
+    tmp_path: Path, place: tuple[float, float, float], size: float, rounded: int
+) -> None:
+    """UTM and ECEF coordinates, also in a unit that is larger than the head is away."""
+    folder = write_raw_capture(tmp_path / "raw")
+    np.testing.assert_array_equal(load_raw_capture(folder).origin, 0)
+
+    def shift(content: dict) -> None:
+        for frame in content["frames"]:
+            for axis in range(3):
+                frame["transform_matrix"][axis][3] = frame["transform_matrix"][axis][3] * size + place[axis]
+
+    edit(folder, shift)
+    capture = load_raw_capture(folder)
+    np.testing.assert_allclose(capture.origin, place, atol=0.6 * 10.0**-rounded)
+    for frame, local in zip(capture.frames, ring(), strict=True):
+        np.testing.assert_allclose(
+            frame.camera_to_world[:3, 3], local[:3, 3] * size + np.subtract(place, capture.origin), atol=1e-8
+        )
 
 
 # ---- sensitivity ----
@@ -138,6 +204,56 @@ def test_angle_is_measured_about_the_point_looked_at(tmp_path: Path) -> None:
     # cameras at azimuths 180, 240, 300, 0, 60, 120 degrees
     result = classify(load_raw_capture(folder), face_direction=(2.0, 0.0, 0.0), neutral_beyond_deg=130.0)
     assert result == [False, True, True, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "glob",
+    [
+        "./images/view_[1]*",
+        "images//view_1.png",
+        "images\\view_1.png",
+        ".\\images\\VIEW_1.*",
+        "IMAGES/View_1.PNG",
+        "view_1.PNG",
+        "{folder}/images/view_1.png",
+        "{folder}/Images/*_1.png",
+        "raw/images/view_1*",
+        "./raw/./images/view_1*",
+        "elsewhere/../raw/images/view_1*",
+        "{link}/images/view_1*",
+    ],
+)
+def test_ways_to_write_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, glob: str) -> None:
+    folder, link = write_raw_capture(tmp_path / "raw"), tmp_path / "link"
+    link.symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    found = matches(load_raw_capture(folder), [glob.format(folder=folder, link=link)], "--neutral")
+    assert [index for index, one in enumerate(found) if one] == [1]
+
+
+@pytest.mark.parametrize("name", ["./images/view_0.png", "images\\view_0.png"])
+def test_frames_may_be_written_otherwise_as_well(tmp_path: Path, name: str) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    (folder / "images\\view_0.png").write_bytes((folder / "images/view_0.png").read_bytes())
+    rename(folder, 0, name)
+    assert matches(load_raw_capture(folder), ["images/view_0.png"], "--neutral")[0]
+
+
+def test_a_glob_that_matches_as_written_matches_nothing_else(tmp_path: Path) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    (folder / "images/view_3.png").rename(folder / "images/VIEW_3.png")
+    rename(folder, 3, "images/VIEW_3.png")
+    found = matches(load_raw_capture(folder), ["images/view_*"], "--neutral")
+    assert [index for index, one in enumerate(found) if not one] == [3]
+
+
+@pytest.mark.parametrize("glob", ["View_*", "IMAGES/[F-V]iew_1.png"])
+def test_case_is_not_guessed_where_it_may_matter(tmp_path: Path, glob: str) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    (folder / "images/view_3.png").rename(folder / "images/VIEW_3.png")
+    rename(folder, 3, "images/VIEW_3.png")
+    with pytest.raises(UserError, match="another case"):
+        matches(load_raw_capture(folder), [glob], "--neutral")
 
 
 # ---- develop ----

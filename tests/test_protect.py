@@ -175,7 +175,7 @@ def test_a_face_in_a_neutral_view_stops(tmp_path: Path) -> None:
     raw = write_raw_capture(tmp_path / "raw", masks=False, w=220, h=220, cx=110, cy=110, fl_x=330, fl_y=330)
     face = Image.fromarray(skimage.data.astronaut()[:220, 110:330])
     for index in range(VIEWS):
-        Image.fromarray(np.full((220, 220, 3), 90, np.uint8)).save(raw / "images" / f"view_{index}.png")
+        Image.fromarray(np.full((220, 220, 3), 90 + index, np.uint8)).save(raw / "images" / f"view_{index}.png")
     face.save(raw / "images" / "view_1.png")
     with pytest.raises(UserError, match=r"images/view_1\.png.*--allow-face"):
         protect(raw, tmp_path / "out", OperatorConfig())
@@ -210,3 +210,37 @@ def test_plain_words_say_what_left_and_what_did_not(protected: tuple[Path, Path,
     assert "any colour of the 4 protected views" in kept
     for word in ("directions", "EXIF", "GPS", "thumbnails", "names", "edges stay visible", "pictures", "identifies"):
         assert word in kept
+    assert "images/alice_example_0.png, images/alice_example_1.png: make sure" in words
+    assert "frame" not in words.split("make sure")[0].split("identifies")[1]
+
+
+def test_plain_words_name_some_of_many_neutral_views(tmp_path: Path) -> None:
+    names = tuple(f"{index:02d}.png" for index in range(20))
+    words = ProtectSummary(tmp_path, names, 4, 24, 32, 32, OperatorConfig()).in_plain_words()
+    assert "11.png and 8 more: make sure" in words
+
+
+def test_photographs_of_another_resolution(tmp_path: Path) -> None:
+    """The owner told of 64x64 pixels; what leaves is the same as where intrinsics were right."""
+    protect(write_raw_capture(tmp_path / "raw"), tmp_path / "out", OperatorConfig())
+    large = write_raw_capture(tmp_path / "large", w=64, h=64, fl_x=96, fl_y=96, cx=32, cy=32)
+    words = protect(large, tmp_path / "scaled", OperatorConfig()).in_plain_words()
+    assert "not of the 64x64 pixels" in words
+    assert (tmp_path / "out/transforms.json").read_bytes() == (tmp_path / "scaled/transforms.json").read_bytes()
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp"])
+def test_a_copy_of_a_sensitive_view_does_not_leave_in_colour(tmp_path: Path, ending: str) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+    Image.fromarray(photograph(4)).save(raw / f"images/copy.{ending}")
+    edit(raw, lambda content: content["frames"][1].update(file_path=f"images/copy.{ending}"))
+    with pytest.raises(UserError, match=rf"images/copy\.{ending} is declared neutral.*images/view_4\.png"):
+        protect(raw, tmp_path / "out", OperatorConfig())
+    assert list(tmp_path.iterdir()) == [raw]
+
+
+def test_one_file_listed_twice(tmp_path: Path) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+    edit(raw, lambda content: content["frames"][1].update(file_path="./images/view_4.png"))
+    with pytest.raises(UserError, match=r"\./images/view_4\.png is declared neutral.*images/view_4\.png"):
+        protect(raw, tmp_path / "out", OperatorConfig())

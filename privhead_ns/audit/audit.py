@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.errors import UserError
+from privhead_ns.folders import temporary_folder
 from privhead_ns.mesh.export import load_model, surface
 from privhead_ns.operators import OperatorConfig
 
@@ -54,10 +54,10 @@ def run_audit(inputs: Inputs, recognisers: Sequence[Recogniser], console: Consol
             sensitive photograph.
     """
     _check_paths(inputs)
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder(Path(tempfile.gettempdir()) / "privhead-audit") as folder:
         protected = inputs.protected
         if protected is None:
-            protected = Path(folder) / "protected"
+            protected = folder / "protected"
             protect(inputs.data, protected, OperatorConfig(), console=console)
         capture = load_protected_capture(protected)
         heads = [load_subject(inputs.data, protected), *load_others(inputs.others, inputs.data, capture, console)]
@@ -134,15 +134,3 @@ def _check_paths(inputs: Inputs) -> None:
             raise UserError("--transfer-config needs --load-config: the run whose geometry is to be painted.")
         if inputs.transfer_data.resolve() not in [path.resolve() for path in inputs.others]:
             raise UserError(f"--transfer-data {inputs.transfer_data} must be one of --others.")
-
-
-def check_output(output_dir: Path) -> None:
-    """Checks that a report can be written.
-
-    Raises:
-        UserError: if not.
-    """
-    if os.path.lexists(output_dir):
-        raise UserError(f"--output-dir {output_dir} exists already; remove it or choose another folder.")
-    if not output_dir.absolute().parent.is_dir():
-        raise UserError(f"There is no folder {output_dir.parent} to make --output-dir {output_dir} in; make it first.")

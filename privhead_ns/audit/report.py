@@ -8,8 +8,6 @@ from __future__ import annotations
 import base64
 import html
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +24,7 @@ from rich.text import Text
 
 from privhead_ns.audit.recogniser import Image
 from privhead_ns.audit.rung import Rung, percent
+from privhead_ns.folders import whole_folder
 
 WARNING = "This report shows photographs of the face: keep it on the machine of their owner."
 PICTURE_SIZE = 160
@@ -63,16 +62,11 @@ class Verdict:
 
 
 def write_report(output_dir: Path, verdicts: Sequence[Verdict], about: dict[str, Any]) -> None:
-    """Writes report.html, audit.json and audit.png into a folder that appears whole or not at all."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}.", dir=output_dir.absolute().parent))
-    try:
+    """Writes report.html, audit.json and audit.png into a private folder that appears whole or not at all."""
+    with whole_folder(output_dir) as folder:
         (folder / "report.html").write_text(page(verdicts, about), encoding="utf-8")
         (folder / "audit.json").write_text(json.dumps(in_json(verdicts, about), indent=1), encoding="utf-8")
         save_picture(folder / "audit.png", verdicts[0])
-        folder.rename(output_dir)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def in_json(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any]:

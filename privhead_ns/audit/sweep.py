@@ -6,7 +6,6 @@ The result of each setting on each head lies in a file of its own, so that a swe
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
+from privhead_ns.folders import make_private, temporary_folder
 from privhead_ns.mesh.evaluate import MEASURE, evaluate, load_truth
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.mesh.files import replacing
@@ -105,8 +105,8 @@ def run_sweep(
         path = output_dir / f"{setting.label}-{name}.json"
         if not path.exists():
             people = (*(other for other in data if other != head), *others)
-            with tempfile.TemporaryDirectory(prefix=".", dir=output_dir) as folder:
-                result = measure(head, people, setting, Path(folder), recognisers, schedule, console)
+            with temporary_folder(output_dir / "setting") as folder:
+                result = measure(head, people, setting, folder, recognisers, schedule, console)
             _write(path, {"setting": setting.label, "head": name, **result})
         results.append(read_json(path))
     return [summary([one for one in results if one["setting"] == setting.label]) for setting in chosen]
@@ -126,7 +126,7 @@ def claim(output_dir: Path, about: dict[str, Any]) -> None:
             f"{output_dir} holds a sweep of other captures, recognisers, steps or another measure of distance; choose "
             "another --output-dir."
         )
-    output_dir.mkdir(parents=True, exist_ok=True)
+    make_private(output_dir)
     _write(note, about)
 
 

@@ -18,6 +18,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
+from privhead_ns.folders import make_private
 from privhead_ns.mesh.evaluate import MEASURE, Evaluation, evaluate, load_truth
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.mesh.files import load_mesh, replacing
@@ -154,7 +155,7 @@ def check_settings(output_dir: Path, heads: list[Path], settings: Settings) -> N
     if not path.exists():
         if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
             raise UserError(f"--output-dir {output_dir} exists and is no benchmark; choose another folder.")
-        output_dir.mkdir(parents=True, exist_ok=True)
+        make_private(output_dir)
     noted = read_json(path) if path.exists() else {}
     captures = noted.get("heads", {}) | {}
     for head in heads:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from privhead_ns.capture.raw import Intrinsics
+from privhead_ns.capture.camera import Intrinsics
 from privhead_ns.errors import UserError
 
 ROUND_TRIP_TOLERANCE = 0.5
@@ -102,17 +102,7 @@ def resized(pinhole: Intrinsics, size: int | None) -> Intrinsics:
     if size is None:
         return pinhole
     scale = size / max(pinhole.width, pinhole.height)
-    width, height = max(1, round(pinhole.width * scale)), max(1, round(pinhole.height * scale))
-    x, y = width / pinhole.width, height / pinhole.height
-    return replace(
-        pinhole,
-        width=width,
-        height=height,
-        fl_x=pinhole.fl_x * x,
-        fl_y=pinhole.fl_y * y,
-        cx=pinhole.cx * x,
-        cy=pinhole.cy * y,
-    )
+    return pinhole.scaled(max(1, round(pinhole.width * scale)), max(1, round(pinhole.height * scale)))
 
 
 def _matrix(intrinsics: Intrinsics) -> Float[np.ndarray, "3 3"]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from skimage.measure import label
 
-from privhead_ns.capture.raw import Intrinsics
+from privhead_ns.capture.camera import Intrinsics, look_at_centre
 from privhead_ns.errors import UserError
 
 VOXELS = 64
@@ -56,29 +56,6 @@ def head_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
         box = _carve(views, box)
     grow = MARGIN * (box[1] - box[0])
     return np.stack([box[0] - grow, box[1] + grow])
-
-
-def look_at_centre(poses: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, " 3"]:
-    """Returns the point nearest to all optical axes in the least-squares sense.
-
-    Raises:
-        UserError: if the axes are nearly parallel or the point lies behind a camera.
-    """
-    directions = -poses[:, :3, 2]
-    across = np.eye(3) - directions[:, :, None] * directions[:, None, :]
-    normal = across.sum(axis=0)
-    if np.linalg.eigvalsh(normal)[0] < 1e-4 * len(poses):
-        raise UserError(
-            "The cameras in transforms.json all look the same way, so the head's place is unknown; add views from "
-            "other sides."
-        )
-    centre = np.linalg.solve(normal, (across @ poses[:, :3, 3, None]).sum(axis=0))[:, 0]
-    if (((centre - poses[:, :3, 3]) * directions).sum(axis=1) <= 0).any():
-        raise UserError(
-            "The cameras in transforms.json do not look at a common point: transform_matrix must be camera-to-world in "
-            "the OpenGL convention, with the camera looking along its -z axis."
-        )
-    return centre
 
 
 def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:

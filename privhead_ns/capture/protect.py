@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt16
+from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 from rich.console import Console
 from rich.progress import track
@@ -26,55 +22,13 @@ from privhead_ns.capture.hull import View, head_box
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE
 from privhead_ns.capture.raw import RawCapture, RawFrame, load_raw_capture, read_image
 from privhead_ns.capture.sensitivity import Vector, classify, matches
+from privhead_ns.capture.summary import ProtectSummary
 from privhead_ns.errors import UserError
+from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.operators import Operator, OperatorConfig, quantise
 
 Box = tuple[float, float, float, float, float, float]
 """x0 y0 z0 x1 y1 z1 in the capture's own frame."""
-
-
-@dataclass(frozen=True)
-class ProtectSummary:
-    """What `protect` wrote."""
-
-    output_dir: Path
-    neutral: int
-    protected: int
-    silhouettes: int
-    width: int
-    height: int
-    operator: OperatorConfig
-
-    def in_plain_words(self) -> str:
-        """Says to the owner what is in the protected capture and may leave the machine, and what is not in it."""
-        masked = self.silhouettes == self.neutral + self.protected
-        surroundings = (
-            "what lies outside the head's outline replaced by one colour" if masked else "surroundings included"
-        )
-        return "\n".join(
-            [
-                f"{self.output_dir} may leave this machine; the photographs it was made from stay where they are.",
-                "",
-                "In it:",
-                f"  - {self.neutral} neutral views as colour photographs of {self.width}x{self.height} pixels, "
-                f"{surroundings};",
-                f"  - {self.protected} protected views as the strength of colour changes alone "
-                f"({self.operator.name}, blur {self.operator.blur:g} pixels, {self.operator.levels} levels);",
-                f"  - {self.silhouettes} outlines of the head;",
-                "  - each camera's place and focal length, the box that holds the head and, if known, the scale.",
-                "",
-                "Not in it:",
-                f"  - any colour of the {self.protected} protected views;",
-                "  - the signs and directions of their colour changes, which would integrate back to the photograph;",
-                "  - EXIF, GPS positions, thumbnails and original file names.",
-                "",
-                "What this does not promise: edges stay visible to a person who looks at a protected view; programs "
-                "made for it told nearly all protected views of ten heads apart, and turned many into pictures that "
-                "face recognition takes for the person (`privhead audit` measures it for yours); along an outline "
-                "against a known background the brightness of skin and hair can be estimated; and the shape of a head "
-                "identifies a person by itself, as does the mesh made from it.",
-            ]
-        )
 
 
 def protect(
@@ -92,7 +46,7 @@ def protect(
     box: Box | None = None,
     console: Console | None = None,
 ) -> ProtectSummary:
-    """Writes the protected capture of a raw one; `output_dir` appears whole or not at all.
+    """Writes the protected capture of a raw one; `output_dir` appears whole or not at all, for its owner alone (0700).
 
     Every photograph is read and checked before the first file is written.
 
@@ -108,9 +62,10 @@ def protect(
         console: where progress is shown.
 
     Raises:
-        UserError: if an input is missing, broken or contradictory, or a face is found in a neutral view.
+        UserError: if an input is missing, broken or contradictory, a face is found in a neutral view, or a photograph
+            is declared neutral and is sensitive under another name.
     """
-    _check_output(output_dir)
+    check_new_folder(output_dir)
     _check_background(background)
     sigma = operator.setup()
     capture = load_raw_capture(data)
@@ -118,14 +73,16 @@ def protect(
     may_show_face = matches(capture, allow_face, "--allow-face")
     width, height = _common_size(capture, size, sigma.margin)
     look = [not private and not allowed for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
-    views = [
-        _check_view(frame, size, background, look_for_face)
-        for frame, look_for_face in track(
-            list(zip(capture.frames, look, strict=True)), "Checking photographs", console=console
-        )
-    ]
-    aabb = head_box(views) if box is None else _read_box(box)
-    with _appears_whole(output_dir) as folder:
+    views, digests = [], []
+    for frame, look_for_face in track(
+        list(zip(capture.frames, look, strict=True)), "Checking photographs", console=console
+    ):
+        rgb, coverage = read_image(frame)
+        digests.append(hashlib.sha256(rgb.tobytes()).digest())
+        views.append(_check_view(frame, rgb, coverage, size, background, look_for_face))
+    _check_copies(capture, digests, is_sensitive)
+    aabb = head_box(views) if box is None else _read_box(box) - capture.origin
+    with whole_folder(output_dir) as folder:
         entries = []
         for index, frame in enumerate(track(capture.frames, "Protecting", console=console)):
             view = develop(*read_image(frame), frame.intrinsics, size, background)
@@ -149,12 +106,14 @@ def protect(
         (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     return ProtectSummary(
         output_dir=output_dir,
-        neutral=is_sensitive.count(False),
+        neutral_names=tuple(f.name for f, private in zip(capture.frames, is_sensitive, strict=True) if not private),
         protected=is_sensitive.count(True),
         silhouettes=sum("mask_path" in entry for entry in entries),
         width=width,
         height=height,
         operator=operator,
+        resized_from=next((frame.resized_from for frame in capture.frames if frame.resized_from), None),
+        geographic=bool(capture.origin.any()),
     )
 
 
@@ -178,13 +137,6 @@ def magnitude_image(
         )
     stored = torch.round(quantise(magnitude, sigma.maximum, levels) * FULL_SCALE)
     return F.pad(stored[0], [margin] * 4).numpy().astype(np.uint16)
-
-
-def _check_output(output_dir: Path) -> None:
-    if os.path.lexists(output_dir):
-        raise UserError(f"--output-dir {output_dir} exists already; remove it or choose another folder.")
-    if not output_dir.absolute().parent.is_dir():
-        raise UserError(f"There is no folder {output_dir.parent} to make --output-dir {output_dir} in; make it first.")
 
 
 def _check_background(background: Vector) -> None:
@@ -226,9 +178,30 @@ def _common_size(capture: RawCapture, size: int | None, margin: int) -> tuple[in
     return sizes[0]
 
 
-def _check_view(frame: RawFrame, size: int | None, background: Vector, look_for_face: bool) -> View:
-    """Reads a photograph, looks for a face where asked, and returns what the head's box is found from."""
-    rgb, coverage = read_image(frame)
+def _check_copies(capture: RawCapture, digests: Sequence[bytes], is_sensitive: Sequence[bool]) -> None:
+    """Checks that no photograph of which a copy is sensitive counts as neutral; `digests` are of decoded pixels.
+
+    Raises:
+        UserError: if one does.
+    """
+    sensitive = {digests[index]: index for index, private in enumerate(is_sensitive) if private}
+    for index, frame in enumerate(capture.frames):
+        if not is_sensitive[index] and (other := sensitive.get(digests[index])) is not None:
+            raise UserError(
+                f"{frame.name} is declared neutral, but shows the same picture as {capture.frames[other].name}, which "
+                "is sensitive: declare both alike, or drop one."
+            )
+
+
+def _check_view(
+    frame: RawFrame,
+    rgb: UInt8[np.ndarray, "height width 3"],
+    coverage: UInt8[np.ndarray, "height width"] | None,
+    size: int | None,
+    background: Vector,
+    look_for_face: bool,
+) -> View:
+    """Looks for a face in a photograph where asked, and returns what the head's box is found from."""
     if look_for_face and shows_face(rgb):
         raise UserError(
             f"A face was found in {frame.name}, which is declared neutral: declare it sensitive, or pass "
@@ -241,19 +214,6 @@ def _check_view(frame: RawFrame, size: int | None, background: Vector, look_for_
         if not silhouette.any():
             raise UserError(f"The mask of {frame.name} is empty: it must be white on the head; correct it.")
     return View(frame.camera_to_world, view.intrinsics, silhouette)
-
-
-@contextmanager
-def _appears_whole(output_dir: Path) -> Iterator[Path]:
-    """Gives a folder beside `output_dir` that takes its name at the end, or is removed if anything goes wrong."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{output_dir.name}.", dir=output_dir.absolute().parent))
-    try:
-        yield folder
-        folder.chmod(0o755)
-        folder.rename(output_dir)
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
 def _write_view(folder: Path, index: int, view: DevelopedView, sigma: Operator | None, levels: int) -> dict[str, str]:

@@ -19,7 +19,15 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from privhead_ns.capture.transforms import read_frames, read_json, read_number, read_pose, read_positive, read_size
+from privhead_ns.capture.transforms import (
+    capture_folder,
+    read_frames,
+    read_json,
+    read_number,
+    read_pose,
+    read_positive,
+    read_size,
+)
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 
@@ -79,6 +87,7 @@ def load_protected_capture(folder: Path) -> ProtectedCapture:
         UserError: if something is missing or broken, the capture is raw or from a newer version, there is no neutral or
             no protected view, a file lies outside the folder, or a file is not of exactly the format promised.
     """
+    folder = capture_folder(folder)
     path = folder / "transforms.json"
     content = read_json(path)
     if "privhead" not in content:

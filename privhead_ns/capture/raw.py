@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from privhead_ns.capture.transforms import read_frames, read_json, read_number, read_pose, read_positive, read_size
+from privhead_ns.capture.camera import Intrinsics, frame_origin
+from privhead_ns.capture.picture_files import UPRIGHT, decode
+from privhead_ns.capture.transforms import (
+    capture_folder,
+    read_frames,
+    read_json,
+    read_number,
+    read_pose,
+    read_positive,
+    read_size,
+)
 from privhead_ns.errors import UserError
 
 DISTORTION_KEYS = ("k1", "k2", "p1", "p2", "k3")
 """Brown's radial and tangential coefficients in OpenCV's order."""
-
-
-@dataclass(frozen=True)
-class Intrinsics:
-    """A pinhole camera with Brown distortion; the image's corner is pixel coordinate 0, a pixel's centre is at .5."""
-
-    width: int
-    height: int
-    fl_x: float
-    fl_y: float
-    cx: float
-    cy: float
-    distortion: tuple[float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0)
-    """k1, k2, p1, p2, k3."""
+LIST_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
+"""Their order in Nerfstudio's `distortion_params`."""
+PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
+CAMERA_MODELS = ("OPENCV", "RADIAL", "SIMPLE_RADIAL", *PINHOLES)
+NAMED = 5
+"""Missing files that an error names; the others it counts."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,12 @@ class RawFrame:
     camera_to_world: Float[np.ndarray, "4 4"]
     sensitive: bool | None
     """What transforms.json declares; None where it says nothing."""
+    orientation: int = UPRIGHT
+    """EXIF orientation by which stored pixels are turned to be what the camera sees; 1 where they are that already."""
+    mask_orientation: int = UPRIGHT
+    """The same of the mask, which may be stored either way."""
+    resized_from: tuple[int, int] | None = None
+    """Width and height in transforms.json where the photograph has others; its intrinsics are scaled already."""
 
 
 @dataclass(frozen=True)
@@ -53,32 +61,48 @@ class RawCapture:
     frames: tuple[RawFrame, ...]
     mm_per_unit: float | None
     """Millimetres in one unit of the camera poses, where known."""
+    origin: Float[np.ndarray, " 3"]
+    """What was subtracted from the camera positions in transforms.json: zero but in geographic frames."""
 
 
 def load_raw_capture(folder: Path) -> RawCapture:
-    """Reads and checks a Nerfstudio folder (`transforms.json` and the files it lists) without decoding an image.
+    """Reads and checks a Nerfstudio folder (`transforms.json` and the files it lists).
+
+    Camera positions in a geographic frame are made relative to `frame_origin`. Of the photographs only headers are
+    read, unless EXIF orientations leave open which way up they belong (see `orient`).
+
+    Args:
+        folder: the folder, or its transforms.json.
 
     Raises:
-        UserError: if a file is missing or broken, a camera is impossible or of an unknown model, or the folder holds a
-            protected capture.
+        UserError: if a file is missing or broken, a camera is impossible or of an unknown model, a photograph is of
+            another shape than transforms.json says, or the folder holds a protected capture.
     """
+    from privhead_ns.capture.orientation import orient  # imports this module, to read photographs
+    from privhead_ns.capture.silhouettes import silhouette_agreement
+
+    folder = capture_folder(folder)
     path = folder / "transforms.json"
     content = read_json(path)
     if "privhead" in content:
         raise UserError(f"{folder} is protected already; give --data the folder of the original photographs.")
-    frames = tuple(_read_frame(content, frame, path) for frame in read_frames(content, path))
-    return RawCapture(folder, frames, _read_scale(content, path))
+    entries = read_frames(content, path)
+    _check_files(entries, path)
+    frames = [_read_frame(content, frame, path) for frame in entries]
+    origin = frame_origin(np.stack([frame.camera_to_world for frame in frames]))
+    for frame in frames:
+        frame.camera_to_world[:3, 3] -= origin
+    return RawCapture(folder, orient(frames, path, silhouette_agreement), _read_scale(content, path), origin)
 
 
 def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"] | None]:
     """Decodes a photograph and its coverage: 255 on the head, None where it has neither mask nor alpha channel.
 
-    Stored pixels are returned as they are: the EXIF orientation is not applied, since intrinsics refer to stored
-    pixels. Where there are both a mask and an alpha channel, the smaller value counts.
+    Both are turned by the frame's orientations. Where there are both a mask and an alpha channel, the smaller value
+    counts.
 
     Raises:
-        UserError: if a file is truncated, of another format than PNG or JPEG, or of another size than transforms.json
-            says.
+        UserError: if a file is broken, of a format that is not read, or of another size than the camera.
     """
     image = _decode(frame.image_path, frame, "image")
     coverage = None
@@ -103,9 +127,6 @@ def _read_frame(content: dict[str, Any], frame: dict[str, Any], path: Path) -> R
     mask = frame.get("mask_path")
     if not isinstance(mask, str | None):
         raise UserError(f"{where}: mask_path must be a file's name, not {mask!r}.")
-    for file in filter(None, (name, mask)):
-        if not (path.parent / file).is_file():
-            raise UserError(f"{where}: there is no file {path.parent / file}; restore it or drop the frame.")
     return RawFrame(
         name=name,
         image_path=path.parent / name,
@@ -116,17 +137,34 @@ def _read_frame(content: dict[str, Any], frame: dict[str, Any], path: Path) -> R
     )
 
 
+def _check_files(entries: list[dict[str, Any]], path: Path) -> None:
+    """Checks that all photographs and masks exist.
+
+    Raises:
+        UserError: if not; names the first `NAMED` of them.
+    """
+    listed = [entry[key] for entry in entries for key in ("file_path", "mask_path") if isinstance(entry.get(key), str)]
+    missing = [str(path.parent / name) for name in listed if name and not (path.parent / name).is_file()]
+    if missing:
+        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
+        names = ", ".join(missing[:NAMED]) + more
+        raise UserError(f"{path} lists files that do not exist: {names}; restore them or drop their frames.")
+
+
 def _read_intrinsics(entry: dict[str, Any], where: str) -> Intrinsics:
     model = entry.get("camera_model", "OPENCV")
-    if model not in ("OPENCV", "PINHOLE"):
+    if entry.get("is_fisheye") or "FISHEYE" in str(model).upper():
         raise UserError(
-            f"{where}: camera_model {model!r} is not supported, only OPENCV and PINHOLE are; undistort first."
+            f"{where}: the camera is a fisheye, which is not supported, only OPENCV and PINHOLE are; undistort the "
+            "images to a pinhole first (e.g. with colmap image_undistorter) and write its intrinsics."
         )
-    k1, k2, p1, p2, k3 = (read_number(entry, key, where, default=0.0) for key in DISTORTION_KEYS)
-    if read_number(entry, "k4", where, default=0.0) != 0:
-        raise UserError(f"{where}: k4 is not supported, only k1, k2, k3, p1 and p2 are; undistort the images first.")
-    if model == "PINHOLE" and any((k1, k2, p1, p2, k3)):
-        raise UserError(f"{where}: camera_model PINHOLE has no distortion; write OPENCV or remove k1, k2, k3, p1, p2.")
+    if model not in CAMERA_MODELS:
+        raise UserError(
+            f"{where}: camera_model {model!r} is not supported, only {', '.join(CAMERA_MODELS)} are; undistort first."
+        )
+    distortion = _read_distortion(entry, where)
+    if model in PINHOLES and any(distortion):
+        raise UserError(f"{where}: camera_model {model} has no distortion; write OPENCV or remove k1, k2, k3, p1, p2.")
     return Intrinsics(
         width=read_size(entry, "w", where),
         height=read_size(entry, "h", where),
@@ -134,8 +172,24 @@ def _read_intrinsics(entry: dict[str, Any], where: str) -> Intrinsics:
         fl_y=read_positive(entry, "fl_y", where),
         cx=read_number(entry, "cx", where),
         cy=read_number(entry, "cy", where),
-        distortion=(k1, k2, p1, p2, k3),
+        distortion=distortion,
     )
+
+
+def _read_distortion(entry: dict[str, Any], where: str) -> tuple[float, float, float, float, float]:
+    """Returns k1, k2, p1, p2, k3 from the keys of these names, or from Nerfstudio's list `distortion_params`."""
+    values = {key: read_number(entry, key, where, default=0.0) for key in LIST_KEYS}
+    if (coefficients := entry.get("distortion_params")) is not None:
+        if not isinstance(coefficients, list) or len(coefficients) != len(LIST_KEYS):
+            raise UserError(f"{where}: distortion_params must be a list of {', '.join(LIST_KEYS)}.")
+        named, listed = values, {str(key): value for key, value in zip(LIST_KEYS, coefficients, strict=True)}
+        values = {key: read_number(listed, key, f"{where}: distortion_params") for key in LIST_KEYS}
+        if any(key in entry and named[key] != values[key] for key in LIST_KEYS):
+            raise UserError(f"{where}: distortion_params and k1, k2, k3, p1, p2 disagree; remove the wrong ones.")
+    if values["k4"] != 0:
+        raise UserError(f"{where}: k4 is not supported, only k1, k2, k3, p1 and p2 are; undistort the images first.")
+    k1, k2, p1, p2, k3 = (values[key] for key in DISTORTION_KEYS)
+    return k1, k2, p1, p2, k3
 
 
 def _read_scale(content: dict[str, Any], path: Path) -> float | None:
@@ -148,21 +202,15 @@ def _read_scale(content: dict[str, Any], path: Path) -> float | None:
     return None
 
 
-def _decode(path: Path, frame: RawFrame, role: str) -> Image.Image:
+def _decode(path: Path, frame: RawFrame, role: Literal["image", "mask"]) -> Image.Image:
+    picture = decode(path, role, frame.orientation if role == "image" else frame.mask_orientation)
     expected = frame.intrinsics.width, frame.intrinsics.height
-    try:
-        with Image.open(path, formats=("PNG", "JPEG")) as image:
-            if image.size != expected:
-                raise UserError(
-                    f"The {role} {path} is {image.width}x{image.height} pixels, but transforms.json says "
-                    f"{expected[0]}x{expected[1]}; correct w and h or the {role}."
-                )
-            image.load()
-            return image.copy()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+    if picture.size != expected:
         raise UserError(
-            f"The {role} {path} cannot be decoded as PNG or JPEG, it may be truncated; copy or convert it again."
-        ) from None
+            f"The {role} {path} is {picture.width}x{picture.height} pixels, but its "
+            f"{'camera' if role == 'image' else 'photograph'} has {expected[0]}x{expected[1]}; resize the {role}."
+        )
+    return picture
 
 
 def _to_grey(image: Image.Image) -> Image.Image:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+import posixpath
+import re
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import PurePath
+from pathlib import Path
 
 import numpy as np
 
-from privhead_ns.capture.hull import look_at_centre
+from privhead_ns.capture.camera import look_at_centre
 from privhead_ns.capture.raw import RawCapture
 from privhead_ns.errors import UserError
 
@@ -70,14 +73,46 @@ def classify(
 def matches(capture: RawCapture, globs: Sequence[str], flag: str) -> list[bool]:
     """Says for each frame whether one of the globs matches its file path or base name.
 
+    Backslashes count as slashes. A glob may also be a path into the capture's folder, absolute or from the current one.
+    One that matches nothing as written is tried without regard to case, unless that would be ambiguous: a frame that
+    counts as neutral leaves in colour, so a guess must have but one meaning.
+
     Raises:
-        UserError: if a glob matches no frame; `flag` names the command-line flag it came from.
+        UserError: if a glob matches no frame, or several ways of writing ones; `flag` names the command-line flag.
     """
-    names = [(frame.name, PurePath(frame.name).name) for frame in capture.frames]
+    result = [False] * len(capture.frames)
     for glob in globs:
-        if not any(fnmatchcase(name, glob) for pair in names for name in pair):
-            raise UserError(f"{flag} {glob!r} matches no frame of {capture.folder / 'transforms.json'}; correct it.")
-    return [any(fnmatchcase(name, glob) for name in pair for glob in globs) for pair in names]
+        result = [one or other for one, other in zip(result, _match(capture, glob, flag), strict=True)]
+    return result
+
+
+def _match(capture: RawCapture, glob: str, flag: str) -> list[bool]:
+    paths = [posixpath.normpath(frame.name.replace("\\", "/")) for frame in capture.frames]
+    names = [(path, posixpath.basename(path)) for path in paths]
+    patterns = [posixpath.normpath(glob.replace("\\", "/"))]
+    for resolve in (os.path.abspath, os.path.realpath):
+        path, folder = resolve(patterns[0]), resolve(capture.folder)
+        if path.startswith(folder + os.sep):
+            patterns.append(Path(path).relative_to(folder).as_posix())
+    for pattern in patterns:
+        found = [any(fnmatchcase(name, pattern) for name in pair) for pair in names]
+        if any(found):
+            return found
+    for pattern in patterns:
+        hits = [[name for name in pair if fnmatchcase(name.lower(), pattern.lower())] for pair in names]
+        if any(hits):
+            written = {_literal_ends(name, pattern) for pair in hits for name in pair[:1]}
+            if len(written) == 1 and "[" not in pattern and len({path.lower() for path in paths}) == len(set(paths)):
+                return [bool(pair) for pair in hits]
+            one = next(name for pair in hits for name in pair)
+            raise UserError(f"{flag} {glob!r} matches {one} and others only in another case; write it in theirs.")
+    raise UserError(f"{flag} {glob!r} matches no frame of {capture.folder / 'transforms.json'}; correct it.")
+
+
+def _literal_ends(name: str, pattern: str) -> tuple[str, str]:
+    """Returns what stands in a name for the pattern's text before the first and after the last wildcard."""
+    parts = re.split(r"[*?]", pattern)
+    return (name, "") if len(parts) == 1 else (name[: len(parts[0])], name[len(name) - len(parts[-1]) :])
 
 
 def _angles(capture: RawCapture, face_direction: Vector | None, neutral_beyond_deg: float) -> np.ndarray | None:

@@ -12,8 +12,15 @@ from jaxtyping import Float
 
 from privhead_ns.errors import UserError
 
-ROTATION_TOLERANCE = 1e-3
-"""How far R Rᵀ may lie from the identity, entry by entry: room for poses stored with few digits."""
+ROTATION_TOLERANCE = 1e-2
+"""How far R Rᵀ may lie from the identity, entry by entry: room for poses stored with three digits or fewer."""
+EXACT = 1e-8
+"""Deviation up to which a rotation is kept as it is stored."""
+
+
+def capture_folder(path: Path) -> Path:
+    """Returns the folder of a capture, which may be named by its transforms.json."""
+    return path.parent if path.name == "transforms.json" and not path.is_dir() else path
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -87,8 +94,10 @@ def read_size(entry: dict[str, Any], key: str, where: str) -> int:
 def read_pose(frame: dict[str, Any], where: str) -> Float[np.ndarray, "4 4"]:
     """Returns the camera-to-world matrix of a frame (OpenGL: x right, y up, the camera looks along -z).
 
+    A matrix of rounded numbers is replaced by the nearest rotation (orthogonal Procrustes problem: Schönemann 1966).
+
     Raises:
-        UserError: if it is missing, not 4x4, not finite, or not a rotation with a translation.
+        UserError: if it is missing, not 4x4, not finite, or not nearly a rotation with a translation.
     """
     try:
         pose = np.array(frame.get("transform_matrix"), dtype=np.float64)
@@ -99,10 +108,14 @@ def read_pose(frame: dict[str, Any], where: str) -> Float[np.ndarray, "4 4"]:
     if not np.isfinite(pose).all():
         raise UserError(f"{where}: transform_matrix holds NaN or infinity; estimate this pose again or drop the frame.")
     rotation = pose[:3, :3]
-    rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() <= ROTATION_TOLERANCE and np.linalg.det(rotation) > 0
+    deviation = np.abs(rotation @ rotation.T - np.eye(3)).max()
+    rigid = deviation <= ROTATION_TOLERANCE and np.linalg.det(rotation) > 0
     if not rigid or not np.allclose(pose[3], [0, 0, 0, 1], atol=1e-6):
         raise UserError(
             f"{where}: transform_matrix must be a rotation and a translation (R R^T = 1 to within "
             f"{ROTATION_TOLERANCE:g}, determinant +1, last row 0 0 0 1); remove scale or mirroring, or drop the frame."
         )
+    if deviation > EXACT:
+        left, _, right = np.linalg.svd(rotation)
+        pose[:3, :3] = left @ right
     return pose

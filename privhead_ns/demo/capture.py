@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +16,7 @@ from rich.progress import track
 from privhead_ns.demo.head import AABB, MM_PER_UNIT, sdf
 from privhead_ns.demo.photograph import FOCAL, normals, photograph
 from privhead_ns.errors import UserError
+from privhead_ns.folders import whole_folder
 from privhead_ns.mesh.extract import extract_mesh
 
 CAMERA_DISTANCE = 3.5
@@ -96,9 +95,8 @@ def write_demo_capture(folder: Path, size: int = 64) -> None:
         raise UserError(f"{folder.absolute().parent} is not a folder: make it before writing the demo capture there.")
     if size < 8:
         raise UserError(f"The demo's photographs must be at least 8 pixels wide, not {size}.")
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.absolute().parent) as temporary:
-        draft = Path(temporary) / "capture"
-        (draft / "images").mkdir(parents=True)
+    with whole_folder(folder) as draft:
+        (draft / "images").mkdir()
         (draft / "masks").mkdir()
         frames = [
             _write_frame(draft, index, view, size)
@@ -108,7 +106,6 @@ def write_demo_capture(folder: Path, size: int = 64) -> None:
         mesh.export(draft / "gt_mesh.ply")
         _write_json(draft / "transforms.json", _camera(size) | {"mm_per_unit": MM_PER_UNIT, "frames": frames})
         _write_json(draft / "capture.json", _description(mesh, size))
-        shutil.move(draft, folder)
 
 
 def _write_frame(draft: Path, index: int, view: View, size: int) -> dict:

@@ -13,6 +13,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
+from privhead_ns.folders import make_private
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
 from privhead_ns.mesh.evaluate import Evaluation, evaluate
 from privhead_ns.mesh.export import export_mesh
@@ -40,7 +41,7 @@ def run_demo(output_dir: Path, size: int) -> None:
         raise UserError(f"--size must lie between 32 and 512 pixels, not {size}.")
     console, start = Console(), time.monotonic()
     raw, protected = output_dir / "raw", output_dir / "protected"
-    output_dir.mkdir(parents=True)
+    make_private(output_dir)
     console.rule("1. Photographs of a head that does not exist")
     write_demo_capture(raw, size)
     console.rule("2. privhead protect: what may leave the owner's machine")

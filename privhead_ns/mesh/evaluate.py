@@ -42,7 +42,7 @@ NECK_MARGIN_SHARE, THRESHOLD_SHARE = 0.025, 0.01
 
 @dataclass(frozen=True)
 class Truth:
-    """What a raw capture knows about the true head, in its own frame."""
+    """What a raw capture knows about the true head, in its own frame less `origin`."""
 
     mesh: trimesh.Trimesh
     cameras: list[Camera]
@@ -50,6 +50,15 @@ class Truth:
     nose_tip: Float[np.ndarray, " 3"] | None
     face_axis: Float[np.ndarray, " 3"]
     up_axis: Float[np.ndarray, " 3"]
+    origin: Float[np.ndarray, " 3"]
+    """See `RawCapture`."""
+
+    def localised(self, mesh: trimesh.Trimesh) -> trimesh.Trimesh:
+        """Subtracts the origin from a mesh in the raw capture's geographic frame; any other is returned as it is."""
+        offset = mesh.bounds.mean(axis=0) - self.mesh.bounds.mean(axis=0)
+        if np.linalg.norm(offset - self.origin) >= np.linalg.norm(offset):
+            return mesh
+        return trimesh.Trimesh(mesh.vertices - self.origin, mesh.faces, process=False)
 
     @property
     def unit(self) -> str:
@@ -121,12 +130,13 @@ class _Deviations:
 
 
 def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
-    """Compares a mesh in a raw capture's frame with the capture's `gt_mesh.ply`.
+    """Compares a mesh in the frame of a raw or protected capture with the capture's `gt_mesh.ply`.
 
     Raises:
         UserError: if a file is missing or broken, or the mesh is out of the cameras' sight or of another scale.
     """
     truth = load_truth(data)
+    mesh = truth.localised(mesh)
     size = mesh.scale / truth.mesh.scale
     if not 0.05 < size < 20:
         raise UserError(
@@ -186,10 +196,12 @@ def load_truth(data: Path) -> Truth:
         UserError: if gt_mesh.ply is missing or broken, or the capture is (see `load_raw_capture`).
     """
     capture = load_raw_capture(data)
+    data = capture.folder
     info = read_json(data / "capture.json") if (data / "capture.json").is_file() else {}
     if not (data / "gt_mesh.ply").is_file():
         raise UserError(f"{data} has no gt_mesh.ply to compare with; evaluate needs a capture with ground truth.")
     mesh = load_mesh(data / "gt_mesh.ply")
+    mesh.apply_translation(-capture.origin)
     cameras = [Camera(frame.camera_to_world, frame.intrinsics) for frame in capture.frames]
     up = _vector(info, "up_axis")
     up = _unit(np.mean([camera.camera_to_world[:3, 1] for camera in cameras], axis=0) if up is None else up)
@@ -201,7 +213,9 @@ def load_truth(data: Path) -> Truth:
         # cameras all around the head say nothing about the face: let the first one be its front
         face = mean if np.linalg.norm(mean) > 0.1 * np.linalg.norm(offsets[0]) else offsets[0]
     face = _unit(face - face @ up * up)
-    return Truth(mesh, cameras, capture.mm_per_unit, _vector(info, "nose_tip"), face, up)
+    nose_tip = _vector(info, "nose_tip")
+    nose_tip = None if nose_tip is None else nose_tip - capture.origin
+    return Truth(mesh, cameras, capture.mm_per_unit, nose_tip, face, up, capture.origin)
 
 
 def _visible_samples(scene: RayScene, cameras: list[Camera], description: str) -> _Samples:

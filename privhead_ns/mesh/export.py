@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import trimesh
 from nerfstudio.utils.eval_utils import eval_setup
 
+from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.extract import extract_mesh
 from privhead_ns.mesh.files import check_target, save_mesh
@@ -16,7 +18,12 @@ from privhead_ns.model.model import PrivheadModel
 
 
 def export_mesh(
-    load_config: Path, output_path: Path, resolution: int, millimetres: bool, load_step: int | None = None
+    load_config: Path,
+    output_path: Path,
+    resolution: int,
+    millimetres: bool,
+    load_step: int | None = None,
+    frame_of: Path | None = None,
 ) -> trimesh.Trimesh:
     """Extracts the surface of a trained head and writes it.
 
@@ -26,6 +33,7 @@ def export_mesh(
         resolution: voxels along the longest side of the head's box.
         millimetres: whether to write millimetres instead of the capture's units.
         load_step: step of the checkpoint to load; None for the latest.
+        frame_of: raw capture in whose geographic frame the mesh is written; None for that of the protected capture.
 
     Returns:
         The mesh as written.
@@ -35,11 +43,18 @@ def export_mesh(
             surface, or the capture does not know its scale.
     """
     check_target(output_path)
+    origin = np.zeros(3) if frame_of is None else load_raw_capture(frame_of).origin
+    if origin.any() and output_path.suffix.lower() != ".obj":
+        raise UserError(
+            f"{output_path} must end in .obj: the frame of {frame_of} is geographic, and other formats store "
+            "coordinates in single precision, which rounds those."
+        )
     model = load_model(load_config, load_step)
     scale = model.kwargs["metadata"]["mm_per_unit"]
     if millimetres and scale is None:
         raise UserError("--millimetres needs a scale: add mm_per_unit to the raw transforms.json and protect it again.")
     mesh = surface(model, resolution)
+    mesh.apply_translation(origin)
     if millimetres:
         mesh.apply_scale(scale)
     save_mesh(mesh, output_path)

@@ -89,6 +89,7 @@ def save_heat_map(path: Path, mesh: trimesh.Trimesh, data: Path) -> None:
     """
     check_target(path, (".png",))
     truth = load_truth(data)
+    mesh = truth.localised(mesh)
     maximum = error_maximum(truth)
     layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
     figure = Figure(figsize=(2.4 * len(VIEWS) + 1, 7.4), dpi=140, layout=layout)

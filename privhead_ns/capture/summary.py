@@ -1,0 +1,81 @@
+"""What the owner is told about a protected capture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from privhead_ns.operators import OperatorConfig
+
+NAMED = 12
+"""Neutral views that the summary names; the others it counts."""
+SCALED_REMARK = (
+    "The photographs are not of the {}x{} pixels that transforms.json says, but of the same shape: the focal lengths "
+    "and principal points were scaled with them."
+)
+GEOGRAPHIC_REMARK = (
+    "The camera poses are far from their frame's origin, as in a geographic frame: they were stored relative to a "
+    "point near the head, which is not in the protected capture; `privhead export --frame-of` puts a mesh back."
+)
+
+
+@dataclass(frozen=True)
+class ProtectSummary:
+    """What `protect` wrote."""
+
+    output_dir: Path
+    neutral_names: tuple[str, ...]
+    """The neutral frames' paths in the raw capture."""
+    protected: int
+    silhouettes: int
+    width: int
+    height: int
+    operator: OperatorConfig
+    resized_from: tuple[int, int] | None = None
+    """Width and height in transforms.json where photographs had others."""
+    geographic: bool = False
+    """Whether the cameras were given in a geographic frame."""
+
+    @property
+    def neutral(self) -> int:
+        """Number of neutral views."""
+        return len(self.neutral_names)
+
+    def in_plain_words(self) -> str:
+        """Says to the owner what is in the protected capture and may leave the machine, and what is not in it."""
+        masked = self.silhouettes == self.neutral + self.protected
+        surroundings = (
+            "what lies outside the head's outline replaced by one colour" if masked else "surroundings included"
+        )
+        more = f" and {self.neutral - NAMED} more" if self.neutral > NAMED else ""
+        remarks = [
+            *([SCALED_REMARK.format(*self.resized_from)] if self.resized_from else []),
+            *([GEOGRAPHIC_REMARK] if self.geographic else []),
+            f"In colour are {', '.join(self.neutral_names[:NAMED])}{more}: make sure that none shows the face.",
+        ]
+        return "\n".join(
+            [
+                f"{self.output_dir} may leave this machine; the photographs it was made from stay where they are.",
+                "",
+                "In it:",
+                f"  - {self.neutral} neutral views as colour photographs of {self.width}x{self.height} pixels, "
+                f"{surroundings};",
+                f"  - {self.protected} protected views as the strength of colour changes alone "
+                f"({self.operator.name}, blur {self.operator.blur:g} pixels, {self.operator.levels} levels);",
+                f"  - {self.silhouettes} outlines of the head;",
+                "  - each camera's place and focal length, the box that holds the head and, if known, the scale.",
+                "",
+                "Not in it:",
+                f"  - any colour of the {self.protected} protected views;",
+                "  - the signs and directions of their colour changes, which would integrate back to the photograph;",
+                "  - EXIF, GPS positions, thumbnails and original file names.",
+                "",
+                "What this does not promise: edges stay visible to a person who looks at a protected view; programs "
+                "made for it told nearly all protected views of ten heads apart, and turned many into pictures that "
+                "face recognition takes for the person (`privhead audit` measures it for yours); along an outline "
+                "against a known background the brightness of skin and hair can be estimated; and the shape of a head "
+                "identifies a person by itself, as does the mesh made from it.",
+                "",
+                *remarks,
+            ]
+        )

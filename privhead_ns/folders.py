@@ -1,0 +1,80 @@
+"""Folders that appear whole or not at all, readable by their owner alone, and that no killed process leaves behind."""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from privhead_ns.errors import UserError
+
+PRIVATE = 0o700
+"""Mode of every folder that is made here: all of them show photographs, or what was made from them."""
+
+
+def check_new_folder(path: Path) -> None:
+    """Checks that --output-dir can be made, before the work that fills it.
+
+    Raises:
+        UserError: if it exists, or the folder that it is to lie in does not, or cannot be written to.
+    """
+    if os.path.lexists(path):
+        raise UserError(f"--output-dir {path} exists already; remove it or choose another folder.")
+    parent = path.absolute().parent
+    if not parent.is_dir():
+        raise UserError(f"There is no folder {path.parent} to make --output-dir {path} in; make it first.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError(f"The folder {parent} cannot be written to; choose another place for --output-dir {path}.")
+
+
+def make_private(path: Path) -> None:
+    """Makes a folder, and those above it, that only its owner may enter; one that exists is left as it is."""
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=PRIVATE)
+
+
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Gives a private folder beside `path` that takes its name at the end, or is removed if anything goes wrong."""
+    with temporary_folder(path) as folder:
+        yield folder
+        folder.rename(path)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Gives a private folder `.NAME.tmp-PID` beside `path`, and removes it at the end.
+
+    What processes that do not run any more have left of the same name is removed first.
+    """
+    path = path.absolute()
+    prefix = f".{path.name}.tmp-"
+    for stale in path.parent.glob(f"{glob.escape(prefix)}*"):
+        owner = stale.name.removeprefix(prefix)
+        if owner.isdecimal() and (int(owner) == os.getpid() or not _runs(int(owner))):
+            shutil.rmtree(stale, ignore_errors=True)
+    folder = path.with_name(f"{prefix}{os.getpid()}")
+    try:
+        folder.mkdir(mode=PRIVATE)
+        yield folder
+    except OSError as error:
+        # writing to an open file fails without its name
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True

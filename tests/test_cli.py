@@ -1,0 +1,116 @@
+"""The command `privhead` as a whole: signals, refusals of the system, version and folders."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from raw_folder import write_raw_capture
+
+import privhead_ns.capture.protect as module
+from privhead_ns.cli import entrypoint
+
+PROTECT_AND = """
+import resource, signal, sys
+import privhead_ns.capture.protect as module
+from privhead_ns.cli import entrypoint
+{change}
+sys.argv = ["privhead", "protect", "--data", sys.argv[1], "--output-dir", sys.argv[2]]
+entrypoint()
+"""
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., object]]:
+    """Runs `privhead` in this process; gives what it exits with."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    umask = os.umask(0o022)
+
+    def command(*arguments: object) -> object:
+        monkeypatch.setattr(sys, "argv", ["privhead", *map(str, arguments)])
+        try:
+            entrypoint()
+        except SystemExit as end:
+            return end.code
+        return 0
+
+    yield command
+    os.umask(umask)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def on_the_way(monkeypatch: pytest.MonkeyPatch, action: Callable[[], object]) -> None:
+    """Lets something happen when the first magnitude is to be computed."""
+    monkeypatch.setattr(module, "magnitude_image", lambda *_: action())
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
+def test_signals_leave_nothing_and_no_traceback(
+    run: Callable[..., object],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    status: int,
+) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+    on_the_way(monkeypatch, lambda: signal.raise_signal(number))
+    assert run("protect", "--data", raw, "--output-dir", tmp_path / "out") == status
+    assert list(tmp_path.iterdir()) == [raw]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_the_start_after_a_kill_removes_what_is_left(tmp_path: Path) -> None:
+    raw, out = write_raw_capture(tmp_path / "raw"), tmp_path / "out"
+    kill = "module.magnitude_image = lambda *_: signal.raise_signal(signal.SIGKILL)"
+    ended = subprocess.run([sys.executable, "-c", PROTECT_AND.format(change=kill), raw, out], capture_output=True)
+    assert ended.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
+    module.protect(raw, out, module.OperatorConfig())
+    assert sorted(tmp_path.iterdir()) == [out, raw]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    """A limit on the size of files stands for it."""
+    raw, out = write_raw_capture(tmp_path / "raw"), tmp_path / "out"
+    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))"
+    ended = subprocess.run(
+        [sys.executable, "-c", PROTECT_AND.format(change=limit), raw, out], capture_output=True, text=True
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.strip().splitlines() == [
+        f"{out}: File too large; free space or choose a path that can be read and written."
+    ]
+    assert list(tmp_path.iterdir()) == [raw]
+
+
+def test_refusals_of_the_system_name_the_path(
+    run: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+
+    def refuse() -> None:
+        raise PermissionError(13, "Permission denied", "/some/where")
+
+    on_the_way(monkeypatch, refuse)
+    words = run("protect", "--data", raw, "--output-dir", tmp_path / "out")
+    assert str(words).startswith("/some/where: Permission denied; ")
+
+
+def test_nothing_is_readable_by_others(run: Callable[..., object], tmp_path: Path) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+    assert run("protect", "--data", raw / "transforms.json", "--output-dir", tmp_path / "out") == 0
+    for path in (tmp_path / "out", *(tmp_path / "out").rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_version() -> None:
+    command = [str(Path(sysconfig.get_path("scripts")) / "privhead"), "--version"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("privhead-ns 0.")

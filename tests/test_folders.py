@@ -1,0 +1,74 @@
+"""Folders appear whole or not at all, are private, and a killed process leaves none for long."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from privhead_ns.errors import UserError
+from privhead_ns.folders import check_new_folder, make_private, temporary_folder, whole_folder
+
+
+@pytest.fixture(autouse=True)
+def ordinary_umask():
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_folder_appears_at_the_end_and_is_private(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / "file").touch()
+        assert mode(folder) == 0o700
+        assert list(tmp_path.iterdir()) == [folder]
+    assert [path.name for path in tmp_path.rglob("*")] == ["out", "file"]
+    assert mode(tmp_path / "out") == 0o700
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_interrupted_one_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    with pytest.raises(error), whole_folder(tmp_path / "out") as folder:
+        (folder / "file").touch()
+        raise error
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for name in (f".out[1].tmp-{gone.pid}", f".out[1].tmp-{os.getppid()}", f".out1.tmp-{gone.pid}", ".out[1].tmp-x"):
+        (tmp_path / name / "images").mkdir(parents=True)
+    with temporary_folder(tmp_path / "out[1]") as folder:
+        left = {path.name for path in tmp_path.iterdir()} - {folder.name}
+    assert left == {f".out[1].tmp-{os.getppid()}", f".out1.tmp-{gone.pid}", ".out[1].tmp-x"}
+
+
+def test_a_full_disk_names_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(OSError) as error, whole_folder(tmp_path / "out"), open("/dev/full", "w") as full:
+        full.write("much" * 10000)
+    assert error.value.filename == str(tmp_path / "out")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_the_user_keeps_its_mode(tmp_path: Path) -> None:
+    make_private(tmp_path / "a" / "new")
+    assert mode(tmp_path / "a" / "new") == 0o700
+    (tmp_path / "own").mkdir()
+    make_private(tmp_path / "own")
+    assert mode(tmp_path / "own") == 0o755
+
+
+def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (tmp_path, tmp_path / "missing" / "out"):
+        with pytest.raises(UserError, match="--output-dir"):
+            check_new_folder(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UserError, match="cannot be written"):
+        check_new_folder(tmp_path / "out")
