@@ -8,6 +8,7 @@ from typing import cast
 import torch
 
 from privhead_ns.checkpoint import checkpoints, find_checkpoint, read_checkpoint, write_checkpoint
+from privhead_ns.errors import UserError
 from privhead_ns.mesh.export import read_config
 from privhead_ns.pipeline import EXTRA_STATE, PrivheadPipeline
 
@@ -24,13 +25,16 @@ def forget(load_config: Path, load_step: int | None = None) -> str:
 
     Raises:
         UserError: if there is no such run or checkpoint, its capture is not where config.yml says, or the method cannot
-            forget.
+            forget, as privhead-rgb and privhead-paper cannot.
     """
     config = read_config(load_config)
     latest, _ = find_checkpoint(load_config.parent, load_step, "--load-config wants a run that has been trained")
     steps = [latest] if load_step is not None else list(checkpoints(load_config.parent))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pipeline = cast(PrivheadPipeline, config.pipeline.setup(device=device, test_mode="inference"))
+    dataset = pipeline.datamanager.train_dataset
+    if dataset is None or not any(dataset.protected):
+        raise UserError(f"{load_config} learned from photographs of the face: it cannot forget, so keep it here.")
     forgotten = [step for step in steps if _rewrite(pipeline, checkpoints(load_config.parent)[step])]
     remaining = [step for step, path in checkpoints(load_config.parent).items() if _painted(path)]
     run = load_config.parent

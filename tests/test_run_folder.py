@@ -21,6 +21,7 @@ from raw_folder import write_raw_capture
 
 from privhead_ns.capture.protect import protect
 from privhead_ns.checkpoint import checkpoints, read_checkpoint
+from privhead_ns.cli import app
 from privhead_ns.errors import UserError
 from privhead_ns.forget import forget
 from privhead_ns.mesh.export import export_mesh, load_model, newest
@@ -28,6 +29,7 @@ from privhead_ns.operators import OperatorConfig
 from privhead_ns.pipeline import EXTRA_STATE
 from privhead_ns.run_folder import portable, resolved
 from privhead_ns.trainer import PrivheadTrainer, PrivheadTrainerConfig
+from privhead_ns.training_run import TrainingRun
 
 USER, HOST = "plantedname", "plantedhost"
 STEPS = 6
@@ -68,8 +70,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     return machine
 
 
-def train(machine: Machine, *flags: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Runs ns-train on the machine, with a limit on the size of files in bytes."""
+def train(machine: Machine, *flags: object) -> subprocess.CompletedProcess[str]:
+    """Runs ns-train on the machine."""
     arguments = ["privhead", "--data", machine.capture, "--output-dir", machine.config.parents[3]]
     arguments += ["--experiment-name", "x", "--timestamp", "run", "--vis", "tensorboard"]
     arguments += ["--pipeline.phases.phase1-steps", 2, "--pipeline.phases.phase2-steps", STEPS - 2]
@@ -77,7 +79,6 @@ def train(machine: Machine, *flags: object, limit: int | None = None) -> subproc
     return subprocess.run(
         [str(Path(sysconfig.get_path("scripts")) / "ns-train"), *map(str, arguments)],
         env=os.environ | machine.environment,
-        preexec_fn=(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))) if limit else None,
         capture_output=True,
         text=True,
         timeout=300,
@@ -92,9 +93,9 @@ def at_home(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, machine.environment[name])
 
 
-def small_config(capture: Path, output_dir: Path) -> PrivheadTrainerConfig:
-    """The method, with as few steps as the machine's run."""
-    config = all_methods["privhead"]
+def small_config(capture: Path, output_dir: Path, method: str = "privhead") -> PrivheadTrainerConfig:
+    """A method, with as few steps as the machine's run."""
+    config = all_methods[method]
     assert isinstance(config, PrivheadTrainerConfig)
     config = deepcopy(config)
     config.data = config.pipeline.datamanager.data = capture
@@ -151,14 +152,18 @@ def test_a_copied_run_is_exported_without_its_capture(machine: Machine, tmp_path
         eval_setup(config, test_mode="inference")
 
 
-def test_of_several_runs_the_newest_is_taken(machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_of_several_runs_the_newest_is_exported(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     older = tmp_path / "config.yml"
     older.touch()
     os.utime(older, (0, 0))
-    assert newest((machine.config, older)) == newest((older, machine.config)) == machine.config
-    assert "newest" in capsys.readouterr().out
+    runs = [str(machine.config), str(older)]
+    app.cli(args=["export", "--load-config", *runs, "--output-path", str(tmp_path / "a.ply"), "--resolution", "16"])
+    output = capsys.readouterr().out
+    assert f"newest: {machine.config}" in output and "vertices" in output
     with pytest.raises(UserError, match="There is no file"):
-        newest((machine.config, tmp_path / "missing.yml"))
+        newest([machine.config, tmp_path / "missing.yml"])
 
 
 def painted(path: Path) -> bool:
@@ -182,7 +187,9 @@ def test_painted_checkpoints_say_so_and_forget(
     assert "forgot the painted colours of step 2. Step 4 still has them" in " ".join(forget(config, 2).split())
     assert not list(config.parent.glob(".*"))
     assert not painted(checkpoints(config.parent)[2])
-    assert forget(config).endswith("forgot the painted colours of step 4.")
+    capsys.readouterr()
+    app.cli(args=["forget", "--load-config", str(config)])
+    assert capsys.readouterr().out.strip().endswith("forgot the painted colours of step 4.")
     assert forget(config).endswith("nothing to forget.")
     content = read_checkpoint(checkpoints(config.parent)[4])
     assert not any(optimizer["state"] for optimizer in content["optimizers"].values())
@@ -270,13 +277,36 @@ def test_cloud_loggers_run_if_a_flag_says_so(machine: Machine, tmp_path: Path) -
     config.save_config()
 
 
-def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_half_checkpoint(machine: Machine) -> None:
-    result = train(machine, "--timestamp", "full", limit=300_000)
-    output = " ".join((result.stdout + result.stderr).split())
-    assert result.returncode == 1
-    assert "could not be written" in output and "Traceback" not in output
-    left = {path.suffix for path in (machine.config.parents[1] / "full").rglob("*") if path.is_file()}
+def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_half_checkpoint(machine: Machine, tmp_path: Path) -> None:
+    trainer = start(small_config(machine.capture, tmp_path))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"step-000000000\.ckpt could not be written"):
+            trainer.save_checkpoint(0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    left = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
     assert ".yml" in left and not {".ckpt", ".part"} & left
+
+
+def test_the_demo_keeps_only_the_checkpoint_that_has_forgotten(machine: Machine, tmp_path: Path) -> None:
+    shutil.copytree(machine.config.parent, tmp_path / "copy")
+    run = TrainingRun(tmp_path / "copy" / "config.yml")
+    assert run.checkpoints == [2, 4]
+    run.keep_last_checkpoint()
+    assert run.checkpoints == [4]
+
+
+def test_full_rgb_is_not_said_to_have_nothing_to_forget(machine: Machine, tmp_path: Path) -> None:
+    config = small_config(machine.capture, tmp_path, "privhead-rgb")
+    config.pipeline.datamanager.dataparser.photographs = machine.folder / "raw"  # type: ignore[attr-defined]
+    trainer = start(config)
+    trainer.save_checkpoint(0)
+    stored = (trainer.base_dir / "config.yml").read_text()
+    assert str(machine.folder) not in stored and machine.folder.name in stored, "the photographs' path is relative"
+    with pytest.raises(UserError, match="photographs"):
+        forget(trainer.base_dir / "config.yml")
 
 
 def test_paths_survive_names_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
