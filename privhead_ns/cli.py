@@ -77,7 +77,7 @@ def protect(
 
 @app.command
 def export(
-    load_config: Path,
+    load_config: tuple[Path, ...],
     output_path: Path,
     resolution: int = 256,
     millimetres: bool = False,
@@ -87,18 +87,34 @@ def export(
     """Write the mesh of a trained head: geometry alone, no colour.
 
     Args:
-        load_config: config.yml of the training run.
+        load_config: config.yml of the training run; of several, the newest counts.
         output_path: File to write: .ply, .obj, .stl or .glb.
         resolution: Voxels along the longest side of the head's box.
         millimetres: Write millimetres instead of the capture's own units; the capture must know its scale.
         load_step: Step of the checkpoint to load; by default the latest.
         frame_of: Raw capture with geographic poses (UTM, ECEF) into whose frame to put the mesh; needs .obj.
     """
-    from privhead_ns.mesh.export import export_mesh
+    from privhead_ns.mesh.export import export_mesh, newest
 
-    mesh = export_mesh(load_config, output_path, resolution, millimetres, load_step, frame_of)
+    mesh = export_mesh(newest(load_config), output_path, resolution, millimetres, load_step, frame_of)
     closed = "closed" if mesh.is_watertight else "not closed"
     print(f"{output_path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces, {closed}.")
+
+
+@app.command
+def forget(load_config: tuple[Path, ...], load_step: int | None = None) -> None:
+    """Remove from checkpoints the colours that training painted on the face; a finished run has done so by itself.
+
+    Run it before a run that was stopped early, or that kept earlier checkpoints, leaves this machine.
+
+    Args:
+        load_config: config.yml of the training run, or of several.
+        load_step: Step of the one checkpoint to rewrite; by default all are.
+    """
+    from privhead_ns.forget import forget as forget_run
+
+    for path in load_config:
+        print(forget_run(path, load_step))
 
 
 @app.command
@@ -190,7 +206,7 @@ def audit(
     data: Path,
     output_dir: Path,
     protected: Path | None = None,
-    load_config: Path | None = None,
+    load_config: tuple[Path, ...] = (),
     rgb_config: Path | None = None,
     transfer_config: Path | None = None,
     transfer_data: Path | None = None,
@@ -209,7 +225,7 @@ def audit(
         data: Folder of the raw capture.
         output_dir: Folder for the report; it must not exist yet.
         protected: Its protected capture; by default one made for the audit alone, with the default settings.
-        load_config: config.yml of an ns-train privhead run on it.
+        load_config: config.yml of an ns-train privhead run on it; of several, the newest counts.
         rgb_config: config.yml of an ns-train privhead-rgb run on it, to compare with.
         transfer_config: config.yml of a run on another head, whose colours are painted on this one's mesh: one of
             ns-train privhead-rgb, or --keep-painted-colors True, for others have forgotten the face's colours.
@@ -224,11 +240,13 @@ def audit(
     from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.report import WARNING, Verdict, print_verdict, write_report
     from privhead_ns.folders import check_new_folder
+    from privhead_ns.mesh.export import newest
 
     console = Console()
     check_new_folder(output_dir)
     recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
-    inputs = Inputs(data, protected, load_config, rgb_config, transfer_config, transfer_data, others)
+    run = newest(load_config) if load_config else None
+    inputs = Inputs(data, protected, run, rgb_config, transfer_config, transfer_data, others)
     verdicts = [
         Verdict(recogniser.name, recogniser.threshold, rungs, limit_recognition)
         for recogniser, rungs in zip(recognisers, run_audit(inputs, recognisers, console), strict=True)

@@ -11,12 +11,20 @@ from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
 from nerfstudio.models.base_model import ModelConfig
 from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineConfig
+from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.viewer.viewer_elements import ViewerText
+from rich.progress import track
 
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
+from privhead_ns.errors import UserError
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.opening_view import OpeningView
 from privhead_ns.phases import PhaseSchedule
+
+EXTRA_STATE = "_model._extra_state"
+"""Key of `PrivheadModel.get_extra_state` in the state of a pipeline."""
+PAINTED = "This checkpoint holds the colours that training painted on the face"
+CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 
 
 @dataclass
@@ -59,27 +67,54 @@ class PrivheadPipeline(VanillaPipeline):
         self.progress.value = f"phase {phases.phase(step)} ({sees}), step {step} of {phases.total_steps}"
 
     def forget_painted_colors(self) -> bool:
-        """Forgets the colours of places that no neutral view sees; returns whether there were such, and it could."""
-        dataset = self.datamanager.train_dataset
+        """Forgets the colours that training painted where no neutral view looks; returns whether there were such.
+
+        Raises:
+            UserError: if the model cannot forget.
+        """
+        model, dataset = cast(PrivheadModel, self.model), self.datamanager.train_dataset
         assert dataset is not None
-        if not any(dataset.protected):
+        if not model.painted:
             return False
+        if not model.can_forget:
+            raise UserError(CANNOT_FORGET)
         neutral = [index for index, hidden in enumerate(dataset.protected) if not hidden]
         cameras = dataset.cameras.to(self.device)
-        return cast(PrivheadModel, self.model).forget_all_but(cameras.generate_rays(i).flatten() for i in neutral)
+        shown = track(neutral, "Forgetting the colours of the face", console=CONSOLE, transient=True)
+        model.forget_all_but(cameras.generate_rays(view).flatten() for view in shown)
+        return True
+
+    def restore(self, loaded_state: dict, step: int) -> None:
+        """Loads a checkpoint, and sets the phase of its step.
+
+        Raises:
+            UserError: if it was trained on another capture, with other settings of the model or by an older version.
+        """
+        check_version(loaded_state)
+        try:
+            super().load_pipeline(loaded_state, step)
+        except RuntimeError as error:
+            raise UserError(
+                "The checkpoint does not fit the model: give the flags under --pipeline.model that it was trained with."
+            ) from error
+        self.set_step(step)
 
     def load_pipeline(self, loaded_state: dict, step: int) -> None:
-        """Loads a checkpoint, and takes on the phase of its step."""
-        super().load_pipeline(loaded_state, step)
-        self.set_step(step)
+        """Loads a checkpoint as `restore` does; says so, outside training, if colours are painted in it."""
+        self.restore(loaded_state, step)
+        if self.test_mode != "val":
+            warn_if_painted(cast(PrivheadModel, self.model))
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
         """Adds the one that sets phase and learning rates before every step, as functions of nothing but the step."""
         optimizers = attributes.optimizers
-        assert optimizers is not None
+        assert optimizers is not None and self.datamanager.train_dataset is not None
+        hides_views = any(self.datamanager.train_dataset.protected)
 
         def start_step(step: int) -> None:
             self.set_step(step)
+            if self.config.phases.phase(step) == 2 and hides_views:
+                cast(PrivheadModel, self.model).painted = True
             factor = self.config.phases.learning_rate(step)
             for name, optimizer in optimizers.optimizers.items():
                 for group in optimizer.param_groups:
@@ -106,3 +141,27 @@ class PrivheadPipeline(VanillaPipeline):
             averages = self.get_average_image_metrics(views, kind, step, output_path, get_std)
             metrics |= {f"{kind}_{name}": value for name, value in averages.items()}
         return metrics
+
+
+def check_version(pipeline_state: dict) -> None:
+    """Checks that a checkpoint tells which capture it is of.
+
+    Raises:
+        UserError: if not, for an older version wrote it.
+    """
+    if EXTRA_STATE not in pipeline_state:
+        raise UserError("The checkpoint was written by an older version of privhead-ns: train again.")
+
+
+def painted_warning(model: PrivheadModel) -> str:
+    """Returns what to do about the colours that training painted on the face; empty if there are none."""
+    if not model.painted:
+        return ""
+    advice = "before the run leaves this machine, run `privhead forget` with --load-config and its config.yml."
+    return f"{PAINTED}: {advice}" if model.can_forget else CANNOT_FORGET
+
+
+def warn_if_painted(model: PrivheadModel) -> None:
+    """Prints `painted_warning`."""
+    if warning := painted_warning(model):
+        CONSOLE.print(warning, style="bold yellow", soft_wrap=True, highlight=False)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
+import yaml
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.utils import writer
+from nerfstudio.utils.decorators import check_main_thread
+from nerfstudio.utils.rich_utils import CONSOLE
 
+from privhead_ns.checkpoint import find_checkpoint, write_checkpoint
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
-from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig
+from privhead_ns.mesh.files import replacing
+from privhead_ns.model.model import PrivheadModel
+from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
+from privhead_ns.run_folder import anonymous_host, config_being_loaded, disk_errors, portable, resolved
 
 
 @dataclass
@@ -28,6 +38,10 @@ class PrivheadTrainerConfig(TrainerConfig):
     """Whether the last checkpoint keeps the colours that training paints on a face that it never saw in colour. They
     come near enough to the true ones for face recognition; earlier checkpoints have them, for training goes on there.
     """
+    allow_cloud_logging: bool = False
+    """Whether --vis may name wandb or comet, services that the configuration and rendered pictures are uploaded to."""
+    run_folder: Path | None = field(default=None, init=False, repr=False)
+    """Where config.yml was read from; None for a new run."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keeps a viewer that is put in later on the host of the first.
@@ -38,14 +52,53 @@ class PrivheadTrainerConfig(TrainerConfig):
             value = replace(value, websocket_host=self.viewer.websocket_host)
         super().__setattr__(name, value)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restores the config from YAML, with its paths from where its config.yml lies now."""
+        vars(self).update(state)
+        path = config_being_loaded()
+        if path is not None:
+            self.locate(path.parent)
+
+    def locate(self, folder: Path) -> None:
+        """Makes the paths of a config.yml in `folder` absolute, and `folder` the run's, even if it was moved there."""
+        self.run_folder = folder.resolve()
+        self._map_paths(lambda path: resolved(path, folder))
+
+    def get_base_dir(self) -> Path:
+        """Returns the run's folder."""
+        return super().get_base_dir() if self.run_folder is None else self.run_folder
+
+    def portable(self) -> PrivheadTrainerConfig:
+        """Returns the config as it is stored: paths relative to the run's folder, and none of what it resumed."""
+        stored, folder = deepcopy(self), self.get_base_dir()
+        stored._map_paths(lambda path: portable(path, folder))
+        stored.load_dir = stored.load_step = stored.load_checkpoint = stored.load_config = stored.run_folder = None
+        return stored
+
+    def _map_paths(self, change: Callable[[Path], Path]) -> None:
+        """Changes every path to a folder."""
+        datamanager = cast(PrivheadDataManagerConfig, self.pipeline.datamanager)
+        for owner, name in (
+            (self, "data"),
+            (self, "output_dir"),
+            (datamanager, "data"),
+            (datamanager.dataparser, "data"),
+            (datamanager.dataparser, "photographs"),
+        ):
+            path = getattr(owner, name, None)
+            if path is not None and path != Path():
+                setattr(owner, name, change(Path(path)))
+
     def save_config(self) -> None:
-        """Checks the capture, fits the phases to it, and writes config.yml with absolute paths, to work from anywhere.
+        """Checks flags and capture, fits the phases to it, and writes config.yml.
 
         Nerfstudio calls this before it builds anything: a capture that cannot be trained on leaves no trace.
 
         Raises:
-            UserError: if --data is missing or no protected capture, or another dataparser is to read it.
+            UserError: if --data is missing or no protected capture, another dataparser is to read it, a flag is
+                refused, there is nothing to resume, or the run's folder cannot be written to.
         """
+        self._check_flags()
         pipeline = cast(PrivheadPipelineConfig, self.pipeline)
         datamanager = cast(PrivheadDataManagerConfig, pipeline.datamanager)
         dataparser = datamanager.dataparser
@@ -60,7 +113,33 @@ class PrivheadTrainerConfig(TrainerConfig):
         pipeline.phases = pipeline.phases.for_size(max(capture.width, capture.height))
         self.data = datamanager.data = Path(data).resolve()
         self.output_dir = self.output_dir.resolve()
-        super().save_config()
+        path = self.get_base_dir() / "config.yml"
+        CONSOLE.log(f"Saving config to: {path}")
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path) as temporary:
+                temporary.write_text(yaml.dump(self.portable()), "utf8")
+
+    def _check_flags(self) -> None:
+        """Refuses what would send colours or names away or cannot work, and finds the checkpoint to resume from.
+
+        Raises:
+            UserError: if so, or there is none.
+        """
+        if (self.is_wandb_enabled() or self.is_comet_enabled()) and not self.allow_cloud_logging:
+            raise UserError(
+                f"--vis {self.vis} uploads the configuration and rendered pictures of the head: use --vis "
+                "viewer+tensorboard, or say --allow-cloud-logging True."
+            )
+        if self.mixed_precision:
+            raise UserError("Signed distances need single precision: leave --mixed-precision out.")
+        if self.logging.profiler == "pytorch":
+            raise UserError("--logging.profiler pytorch writes this machine's paths into the run: use basic.")
+        if self.load_dir is not None:
+            self.load_step, path = find_checkpoint(self.load_dir, self.load_step, "give --load-dir a run")
+            self.load_dir = path.parent
+        elif self.load_checkpoint is not None and not self.load_checkpoint.is_file():
+            raise UserError(f"There is no file {self.load_checkpoint}; give --load-checkpoint a .ckpt file of a run.")
 
 
 class PrivheadTrainer(Trainer):
@@ -70,19 +149,29 @@ class PrivheadTrainer(Trainer):
     interrupted: bool = False
     """Whether Ctrl-C was pressed in training."""
 
+    def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
+        """Builds everything; the event files of TensorBoard hold no more of this machine than config.yml does."""
+        with disk_errors(self.base_dir), anonymous_host():
+            super().setup(test_mode)
+        for event in writer.EVENT_STORAGE:
+            if event["write_type"] is writer.EventType.CONFIG:
+                event["event"] = asdict(self.config.portable())
+
     def train(self) -> None:
         """Trains to the end, or until Ctrl-C; then a checkpoint to resume from is saved all the same."""
         before = signal.signal(signal.SIGINT, self._interrupt)
         torch.set_flush_denormal(True)  # Adam's moments of voxels no ray meets decay into slow denormals on CPU
         try:
-            super().train()
+            with disk_errors(self.base_dir):
+                super().train()
+            warn_if_painted(cast(PrivheadModel, self.pipeline.model))
         except KeyboardInterrupt:
             if self.training_state == "completed":
                 raise
             self.save_checkpoint(self.step)
-            raise UserError(
-                f"Stopped at step {self.step}; to resume, run the same command with --load-dir {self.checkpoint_dir}."
-            ) from None
+            stopped = f"Stopped at step {self.step}; to resume, run the same command with --load-dir {self.base_dir}."
+            warning = painted_warning(cast(PrivheadModel, self.pipeline.model))
+            raise UserError(f"{stopped} {warning}".rstrip()) from None
         finally:
             signal.signal(signal.SIGINT, before)
 
@@ -122,6 +211,7 @@ class PrivheadTrainer(Trainer):
             raise KeyboardInterrupt
         return loss, *others
 
+    @check_main_thread
     def save_checkpoint(self, step: int) -> None:
         """Saves a checkpoint, unless a parameter is no longer finite.
 
@@ -129,17 +219,30 @@ class PrivheadTrainer(Trainer):
         unless --keep-painted-colors is set or the model cannot forget.
 
         Raises:
-            UserError: if so; the last checkpoint is left as it is.
+            UserError: if so, or the disk is full; the last checkpoint is left as it is.
         """
         for name, parameter in self.pipeline.named_parameters():
             if not torch.isfinite(parameter).all():
                 raise UserError(f"{name} became NaN by step {step}: {self._what_remains()}")
         pipeline = cast(PrivheadPipeline, self.pipeline)
         last = step + 1 >= pipeline.config.phases.total_steps
-        if last and not self.config.keep_painted_colors and pipeline.forget_painted_colors():
+        forgets = pipeline.model.can_forget and not self.config.keep_painted_colors
+        if last and forgets and pipeline.forget_painted_colors():
             for optimizer in self.optimizers.optimizers.values():
                 optimizer.state.clear()
-        super().save_checkpoint(step)
+        path = self.checkpoint_dir / f"step-{step:09d}.ckpt"
+        content = {
+            "step": step,
+            "pipeline": pipeline.state_dict(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
+            "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
+            "scalers": self.grad_scaler.state_dict(),
+        }
+        write_checkpoint(content, path)
+        if self.config.save_only_latest_checkpoint:
+            for other in self.checkpoint_dir.glob("*.ckpt"):
+                if other != path:
+                    other.unlink()
 
     def _what_remains(self) -> str:
         checkpoints = sorted(self.checkpoint_dir.glob("*.ckpt"))

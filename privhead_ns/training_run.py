@@ -14,6 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from privhead_ns.checkpoint import checkpoints
 from privhead_ns.errors import UserError
 
 EXPERIMENT = "run"
@@ -43,7 +44,12 @@ class TrainingRun:
     @property
     def checkpoints(self) -> list[int]:
         """Steps whose checkpoints were kept."""
-        return sorted(int(path.stem[5:]) for path in (self.config.parent / "nerfstudio_models").glob("step-*.ckpt"))
+        return list(checkpoints(self.config.parent))
+
+    def keep_last_checkpoint(self) -> None:
+        """Deletes all checkpoints but the last, which alone has forgotten the colours painted on the face."""
+        for path in list(checkpoints(self.config.parent).values())[:-1]:
+            path.unlink()
 
 
 def train(

@@ -94,3 +94,18 @@ def test_gradients_flow_from_the_start() -> None:
     for parameter in room.parameters():
         if parameter is not room.network[0].weight:  # its inputs, the features, start at zero
             assert parameter.grad is not None and parameter.grad.abs().max() > 0
+
+
+def test_forgetting_leaves_one_grey_to_train_from() -> None:
+    room = background()
+    rays = bundle(*random_rays())
+    room.forget()
+    torch.testing.assert_close(room(rays), torch.full((300, 3), 0.5))
+    before = room(rays).detach()
+    optimizer = torch.optim.Adam(room.parameters(), lr=0.05)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (room(rays) - torch.tensor([0.9, 0.2, 0.4])).square().sum().backward()
+        optimizer.step()
+    assert (room(rays) - before).abs().max() > 0.05
+    assert all(table.any() for table in room.features.tables)

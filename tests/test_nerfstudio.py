@@ -255,7 +255,9 @@ def test_ctrl_c_leaves_a_checkpoint_to_resume_from(folder: Path, tmp_path: Path)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 1
-    assert "to resume, run the same command with --load-dir" in " ".join(output.split())
+    output = " ".join(output.split())
+    assert "to resume, run the same command with --load-dir" in output
+    assert "privhead forget" in output
     assert "Traceback" not in output
     [checkpoint] = tmp_path.rglob("*.ckpt")
     state = torch.load(checkpoint, weights_only=True)
@@ -272,7 +274,8 @@ def test_training_that_turns_to_nan_keeps_the_last_good_checkpoint(folder: Path,
     assert "training stopped" in output
     for checkpoint in tmp_path.rglob("*.ckpt"):
         state = torch.load(checkpoint, weights_only=True)
-        assert all(torch.isfinite(value).all() for value in state["pipeline"].values())
+        tensors = [value for value in state["pipeline"].values() if isinstance(value, torch.Tensor)]
+        assert tensors and all(torch.isfinite(value).all() for value in tensors)
 
 
 @pytest.mark.parametrize("kind", ["raw", "missing"])
@@ -294,3 +297,7 @@ def test_a_capture_without_masks_trains_against_a_background(tmp_path: Path) -> 
     arguments += ["--pipeline.phases.phase1-steps", 3, "--pipeline.phases.phase2-steps", 3]
     result = run("ns-train", "privhead", *arguments, "--pipeline.model.rendering", "neus")
     assert result.returncode == 0, result.stdout + result.stderr
+    [checkpoint] = tmp_path.rglob("*.ckpt")
+    state = torch.load(checkpoint, weights_only=True)["pipeline"]
+    room = [value for name, value in state.items() if "background.features" in name or "background.network.2" in name]
+    assert len(room) == 4 and not any(value.any() for value in room), "the last checkpoint keeps nothing of the room"

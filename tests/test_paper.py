@@ -16,6 +16,8 @@ from raw_folder import write_raw_capture
 from torch import Tensor
 
 from privhead_ns.capture.protect import protect
+from privhead_ns.errors import UserError
+from privhead_ns.forget import forget
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.model.density import laplace_cdf
 from privhead_ns.operators import OperatorConfig
@@ -253,5 +255,7 @@ def test_trains_with_the_losses_of_each_phase_resumes_renders_and_exports(captur
     assert all(torch.isfinite(value).all() for value in outputs.values())
     metrics = pipeline.get_average_eval_image_metrics()  # type: ignore[attr-defined]
     assert np.isfinite(metrics["neutral_psnr"]) and np.isfinite(metrics["protected_magnitude_l1"])
+    with pytest.raises(UserError, match="cannot forget"):
+        forget(path)
     mesh = export_mesh(path, capture.parent / "head.ply", 24, millimetres=False)
     assert mesh.is_watertight and len(mesh.faces) > 100

@@ -25,7 +25,7 @@ Landmarks = Float[np.ndarray, "68 2"]
 
 WORKING_SIZE = 256
 """Images whose longer side is smaller are enlarged to this (64 pixels four times), for detectors need some size."""
-ADVICE = 'The audit needs a face recogniser: pip install "privhead-ns[audit]" brings dlib with its weights.'
+ADVICE = 'The audit needs a face recogniser: pip install ".[audit]", in the folder of privhead-ns, brings dlib.'
 ARITHMETIC = ("NaryEltwise", "Eltwise", "Scale", "Power")
 """OpenCV's names of layers that add to, or multiply, what they are given."""
 CHIP = (

@@ -138,7 +138,7 @@ def _read_about(about: Any, path: Path) -> dict[str, Any]:
     if version > FORMAT_VERSION:
         raise UserError(
             f"{path} has format version {version}, and this privhead-ns knows versions up to {FORMAT_VERSION}: upgrade "
-            "it with pip install --upgrade privhead-ns."
+            "it with pip install --upgrade . in its folder."
         )
     operator = about.get("operator")
     if not isinstance(operator, dict) or not isinstance(operator.get("name"), str):

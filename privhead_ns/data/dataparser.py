@@ -16,6 +16,7 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
+from privhead_ns.errors import UserError
 
 
 @dataclass
@@ -48,7 +49,13 @@ class PrivheadDataParser(DataParser):
             UserError: if the folder is not a protected capture, or breaks the promise made with one.
         """
         del split, kwargs
-        capture = load_protected_capture(self.config.data)
+        data = self.config.data
+        if not data.is_dir():
+            raise UserError(
+                f"There is no protected capture at {data}, where config.yml says it is: put it or a link to it there, "
+                "or correct `data` in config.yml."
+            )
+        capture = load_protected_capture(data)
         cameras = capture_cameras(capture)
         masks = [cast(Path, frame.mask_path) for frame in capture.frames] if capture.masked else None
         return DataparserOutputs(

@@ -57,6 +57,7 @@ def run_demo(output_dir: Path, size: int) -> None:
     for phase, step in borders.items():
         path = output_dir / ("head.ply" if step is None else "head-phase1.ply")
         meshes[phase] = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
+    run.keep_last_checkpoint()  # earlier ones of phase 2 hold the colours painted on the face
     evaluations = {phase: evaluate(mesh, raw) for phase, mesh in meshes.items()}
     capture = load_protected_capture(protected)
     rows = [Row(capture.frames[view].kind, raw, protected, view, meshes) for view in chosen_views(capture)]

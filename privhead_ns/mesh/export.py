@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 import trimesh
-from nerfstudio.utils.eval_utils import eval_setup
+import yaml
+from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.capture.raw import load_raw_capture
+from privhead_ns.checkpoint import find_checkpoint, read_checkpoint
+from privhead_ns.data.description import restore
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.extract import extract_mesh
 from privhead_ns.mesh.files import check_target, save_mesh
 from privhead_ns.model.model import PrivheadModel
+from privhead_ns.pipeline import EXTRA_STATE, PrivheadPipelineConfig, check_version, warn_if_painted
+from privhead_ns.trainer import PrivheadTrainerConfig
 
 
 def export_mesh(
@@ -61,24 +67,60 @@ def export_mesh(
     return mesh
 
 
+def newest(load_config: Sequence[Path]) -> Path:
+    """Returns the config.yml that was written last; says which if there are several.
+
+    Raises:
+        UserError: if there is none, or one is missing.
+    """
+    if not load_config:
+        raise UserError("--load-config wants the config.yml that ns-train wrote.")
+    for path in load_config:
+        if not path.is_file():
+            raise UserError(f"There is no file {path}; --load-config wants the config.yml that ns-train wrote.")
+    chosen = max(load_config, key=lambda path: path.stat().st_mtime)
+    if len(load_config) > 1:
+        CONSOLE.print(f"Of {len(load_config)} runs, the newest: {chosen}", soft_wrap=True, highlight=False)
+    return chosen
+
+
+def read_config(load_config: Path) -> PrivheadTrainerConfig:
+    """Reads a run's config.yml.
+
+    Raises:
+        UserError: if there is no such run, or it is not of this package.
+    """
+    newest([load_config])
+    try:
+        config = yaml.load(load_config.read_text("utf8"), Loader=yaml.Loader)
+    except yaml.YAMLError as error:
+        raise UserError(f"{load_config} cannot be read; copy it again from where ns-train wrote it.") from error
+    if not isinstance(config, PrivheadTrainerConfig):
+        raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
+    config.locate(load_config.parent)
+    return config
+
+
 def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel:
-    """Loads the model of a training run.
+    """Loads the model of a training run from its checkpoint alone; the capture is not needed.
 
     Raises:
         UserError: if there is no such run, it is not of this package, or has no checkpoint.
     """
-    if not load_config.is_file():
-        raise UserError(f"There is no file {load_config}; --load-config wants the config.yml that ns-train wrote.")
-    wanted = "*.ckpt" if load_step is None else f"step-{load_step:09d}.ckpt"
-    if not any((load_config.parent / "nerfstudio_models").glob(wanted)):
-        raise UserError(f"There is no checkpoint {wanted} beside {load_config}; train first, or choose another.")
-    _, pipeline, _, _ = eval_setup(
-        load_config, test_mode="inference", update_config_callback=lambda run: replace(run, load_step=load_step)
+    config = read_config(load_config)
+    step, path = find_checkpoint(load_config.parent, load_step, "--load-config wants a run that has been trained")
+    state = read_checkpoint(path)["pipeline"]
+    check_version(state)
+    metadata, scene_box = restore(state[EXTRA_STATE]["capture"])
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = cast(PrivheadPipelineConfig, config.pipeline)
+    model: PrivheadModel = pipeline.model.setup(
+        scene_box=scene_box, num_train_data=len(metadata["protected"]), metadata=metadata
     )
-    model = pipeline.model
-    if not isinstance(model, PrivheadModel):
-        raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
-    return model
+    model.load_state_dict({key.removeprefix("_model."): value for key, value in state.items()})
+    model.set_schedule(pipeline.phases.weights(step), pipeline.phases.beta(step))
+    warn_if_painted(model)
+    return model.to(device).eval()
 
 
 @torch.no_grad()

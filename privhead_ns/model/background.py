@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
@@ -33,6 +35,16 @@ class BackgroundField(nn.Module):
         self.contraction = SceneContraction()
         self.features = FeaturePyramid([(8, 8, 8), (32, 32, 32)], 4)
         self.network = nn.Sequential(nn.Linear(self.features.channels, 32), nn.ReLU(), nn.Linear(32, 4))
+
+    @torch.no_grad()
+    def forget(self) -> None:
+        """Makes all of it one grey, from which training can start anew."""
+        first, _, last = self.network
+        for table in self.features.tables:
+            table.zero_()
+        cast(nn.Linear, first).reset_parameters()
+        for parameter in last.parameters():
+            parameter.zero_()
 
     def forward(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 3"]:
         """Renders the background colour of each ray."""

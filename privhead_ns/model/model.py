@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure
 
 from privhead_ns.data.dataset import magnitude_picture
+from privhead_ns.data.description import check_same_capture, describe
 from privhead_ns.model.background import BackgroundField
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
@@ -74,6 +75,10 @@ class PrivheadModel(Model):
 
     config: PrivheadModelConfig
     loss_weights: LossWeights
+    can_forget: ClassVar[bool] = True
+    """Whether `forget_all_but` is possible."""
+    painted: bool = False
+    """Whether training has painted colours that no neutral view shows, and not forgotten them since."""
 
     def populate_modules(self) -> None:
         """Builds head, operator and, for captures without masks, the background."""
@@ -215,11 +220,25 @@ class PrivheadModel(Model):
             return torch.zeros_like(image[..., 0])
         return F.pad(self.operator(image.permute(2, 0, 1)[None]), [margin] * 4)[0]
 
-    @torch.no_grad()
-    def forget_all_but(self, views: Iterable[RayBundle]) -> bool:
-        """Forgets how places look that no ray of the views meets; their shape stays. Returns whether it could.
+    def get_extra_state(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds beside tensors: the capture's description, and `painted`."""
+        return {"capture": describe(self.kwargs["metadata"], self.scene_box), "painted": self.painted}
 
-        Colours there were never seen by training, which painted them until they fitted the magnitudes.
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Takes on the state of a checkpoint.
+
+        Raises:
+            UserError: if it was trained on another capture.
+        """
+        check_same_capture(state["capture"], describe(self.kwargs["metadata"], self.scene_box))
+        self.painted = state["painted"]
+
+    @torch.no_grad()
+    def forget_all_but(self, views: Iterable[RayBundle]) -> None:
+        """Forgets how places look that no ray of the views meets, and all of the background; their shape stays.
+
+        Colours there were never seen by training, which painted them until they fitted the magnitudes. Behind
+        protected views it painted the room as well.
         """
         self.eval()
         places = []
@@ -230,7 +249,9 @@ class PrivheadModel(Model):
                 meets = outputs["accumulation"][:, 0] > 0.5
                 places.append((rays.origins + rays.directions * outputs["depth"])[meets])
         self.field.features.forget_all_but(self.field.normalize(torch.cat(places)))
-        return True
+        if self.background is not None:
+            self.background.forget()
+        self.painted = False
 
     def get_rgba_image(self, outputs: dict[str, Tensor], output_name: str = "rgb") -> Tensor:
         """Returns an output with the head's opacity as alpha, so that exporters leave the background out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +49,7 @@ class PaperModel(PrivheadModel):
 
     config: PaperModelConfig  # type: ignore[assignment]
     field: PaperField  # type: ignore[assignment]
+    can_forget = False  # the weights of its networks belong to all places alike
 
     def populate_head(self) -> None:
         """Builds the field."""
@@ -69,11 +69,6 @@ class PaperModel(PrivheadModel):
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
         """Returns all parameters as one group."""
         return {"networks": list(self.parameters())}
-
-    def forget_all_but(self, views: Iterable[RayBundle]) -> bool:
-        """Cannot: a network's weights belong to all places alike."""
-        del views
-        return False
 
     def render(self, ray_bundle: RayBundle) -> tuple[Rendered, Float[Tensor, "rays 3"]]:
         """Renders rays that carry their nears and fars.

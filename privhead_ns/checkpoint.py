@@ -1,0 +1,78 @@
+"""Checkpoint files of a run: found by step, read and written whole or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from privhead_ns.errors import UserError
+from privhead_ns.run_folder import disk_errors
+
+MODELS = "nerfstudio_models"
+"""Folder of the checkpoints in a run's folder."""
+
+
+def checkpoints(run: Path) -> dict[int, Path]:
+    """Returns the checkpoints of a run by step, first to last.
+
+    Args:
+        run: the run's folder, or its `nerfstudio_models`.
+    """
+    folder = run / MODELS if (run / MODELS).is_dir() else run
+    paths = {path.stem.removeprefix("step-"): path for path in folder.glob("step-*.ckpt")}
+    return {int(step): paths[step] for step in sorted(paths) if step.isdecimal()}
+
+
+def find_checkpoint(run: Path, step: int | None, flag: str) -> tuple[int, Path]:
+    """Returns step and path of a run's checkpoint.
+
+    Args:
+        run: see `checkpoints`.
+        step: None for the latest.
+        flag: what named the run, for the error.
+
+    Raises:
+        UserError: if there is no such checkpoint.
+    """
+    found = checkpoints(run)
+    if not found:
+        raise UserError(f"There is no checkpoint in {run}: {flag}, the folder that ns-train wrote.")
+    if step is not None and step not in found:
+        raise UserError(f"{run} has no checkpoint of step {step}: choose one of {', '.join(map(str, found))}.")
+    step = max(found) if step is None else step
+    return step, found[step]
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Reads a checkpoint onto the CPU.
+
+    Raises:
+        UserError: if it is broken.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # zip, pickle and torch fail in their own ways
+        raise UserError(f"{path} cannot be read ({type(error).__name__}); remove it, or copy it again.") from error
+
+
+def write_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Writes a checkpoint, through a temporary file in the run's folder, where Nerfstudio looks for none.
+
+    Raises:
+        UserError: if the disk is full or cannot be written to; what was at `path` is left as it is.
+    """
+    run = path.parent.parent
+    temporary = run / f".{path.name}.part"
+    try:
+        with disk_errors(path):
+            for stale in run.glob(".step-*.ckpt.part"):  # of a run that was killed
+                stale.unlink()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.save(content, temporary)
+            temporary.replace(path)
+    except RuntimeError as error:  # so torch reports a full disk
+        raise UserError(f"{path} could not be written ({error}): see that the disk has room.") from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,51 @@
+"""What a checkpoint remembers of its capture: enough to build the model without it, and to know it again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from nerfstudio.data.scene_box import SceneBox
+
+from privhead_ns.errors import UserError
+from privhead_ns.operators import OperatorConfig
+
+IDENTITY = ("protected", "aabb", "operator", "magnitude_maximum")
+"""The entries that differ between captures, and are the same for one on every machine."""
+
+
+def describe(metadata: dict[str, Any], scene_box: SceneBox) -> dict[str, Any]:
+    """Returns plain numbers, lists and strings that `restore` makes a model's arguments of.
+
+    Args:
+        metadata: what the dataparser says of the capture.
+        scene_box: the head's box.
+    """
+    plain = ("protected", "magnitude_maximum", "background", "pixel_size", "mm_per_unit")
+    return {name: metadata[name] for name in plain} | {
+        "aabb": scene_box.aabb.tolist(),
+        "operator": metadata["operator"].to_dict(),
+    }
+
+
+def restore(description: dict[str, Any]) -> tuple[dict[str, Any], SceneBox]:
+    """Returns metadata and box of a description."""
+    metadata = {name: value for name, value in description.items() if name != "aabb"}
+    metadata["operator"] = OperatorConfig(**description["operator"])
+    return metadata, SceneBox(aabb=torch.tensor(description["aabb"]))
+
+
+def check_same_capture(trained: dict[str, Any], present: dict[str, Any]) -> None:
+    """Compares the description in a checkpoint with that of the capture at hand.
+
+    Raises:
+        UserError: if they are of different captures.
+    """
+    different = [name for name in IDENTITY if trained[name] != present[name]]
+    if different:
+        views, hidden = len(trained["protected"]), sum(trained["protected"])
+        raise UserError(
+            f"The checkpoint was trained on another capture, of {views} views, {hidden} of them protected (this one: "
+            f"{len(present['protected'])} and {sum(present['protected'])}; different: {', '.join(different)}): give "
+            "the capture that it was trained on."
+        )

@@ -1,0 +1,62 @@
+"""Forgetting afterwards: what the last checkpoint of a finished run does by itself, for any checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from privhead_ns.checkpoint import checkpoints, find_checkpoint, read_checkpoint, write_checkpoint
+from privhead_ns.errors import UserError
+from privhead_ns.mesh.export import read_config
+from privhead_ns.pipeline import EXTRA_STATE, PrivheadPipeline
+
+
+def forget(load_config: Path, load_step: int | None = None) -> str:
+    """Rewrites checkpoints of a run without the colours that training painted where no neutral view looks.
+
+    Args:
+        load_config: the run's config.yml.
+        load_step: step of the one checkpoint to rewrite; None for all.
+
+    Returns:
+        What was done, and which checkpoints still hold such colours.
+
+    Raises:
+        UserError: if there is no such run or checkpoint, its capture is not where config.yml says, or the method cannot
+            forget, as privhead-rgb and privhead-paper cannot.
+    """
+    config = read_config(load_config)
+    latest, _ = find_checkpoint(load_config.parent, load_step, "--load-config wants a run that has been trained")
+    steps = [latest] if load_step is not None else list(checkpoints(load_config.parent))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    pipeline = cast(PrivheadPipeline, config.pipeline.setup(device=device, test_mode="inference"))
+    dataset = pipeline.datamanager.train_dataset
+    if dataset is None or not any(dataset.protected):
+        raise UserError(f"{load_config} learned from photographs of the face: it cannot forget, so keep it here.")
+    forgotten = [step for step in steps if _rewrite(pipeline, checkpoints(load_config.parent)[step])]
+    remaining = [step for step, path in checkpoints(load_config.parent).items() if _painted(path)]
+    run = load_config.parent
+    done = f"{run}: forgot the painted colours of {_steps(forgotten)}." if forgotten else f"{run}: nothing to forget."
+    return f"{done} {_steps(remaining).capitalize()} still has them." if remaining else done
+
+
+def _rewrite(pipeline: PrivheadPipeline, path: Path) -> bool:
+    """Rewrites a checkpoint, and drops what the optimizers remember; returns whether it had anything to forget."""
+    content = read_checkpoint(path)
+    pipeline.restore(content["pipeline"], content["step"])
+    if not pipeline.forget_painted_colors():
+        return False
+    optimizers = {name: state | {"state": {}} for name, state in content["optimizers"].items()}
+    write_checkpoint(content | {"pipeline": pipeline.state_dict(), "optimizers": optimizers}, path)
+    return True
+
+
+def _painted(path: Path) -> bool:
+    state = read_checkpoint(path)["pipeline"]
+    return EXTRA_STATE in state and state[EXTRA_STATE]["painted"]
+
+
+def _steps(steps: list[int]) -> str:
+    return f"step{'s' if len(steps) > 1 else ''} {', '.join(map(str, steps))}"

@@ -1,0 +1,95 @@
+"""A run's folder: paths in it that work after a move and tell little of this machine, and disks that refuse it."""
+
+from __future__ import annotations
+
+import errno
+import getpass
+import inspect
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from privhead_ns.errors import UserError
+
+UNWRITABLE = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EIO),
+}
+"""Errors of a disk that is full, read-only or forbidden, and of folders that cannot be made."""
+
+
+def local_names() -> dict[str, str]:
+    """Returns the names of user, home folder and host by the placeholders that stand for them in config.yml."""
+    host = socket.gethostname()
+    names = {"{home}": Path.home().name, "{host}": host, "{short-host}": host.partition(".")[0]}
+    with suppress(KeyError, OSError):  # a user without a name
+        names["{user}"] = getpass.getuser()
+    return {placeholder: name for placeholder, name in names.items() if name}
+
+
+def portable(path: Path, folder: Path) -> Path:
+    """Returns a path relative to a run's folder, with placeholders for the names of user and host in it."""
+    relative = os.path.relpath(path.resolve(), folder.resolve())
+    for placeholder, name in local_names().items():
+        relative = re.sub(rf"(?<![A-Za-z0-9{{]){re.escape(name)}(?![A-Za-z0-9}}])", placeholder, relative)
+    return Path(relative)
+
+
+def resolved(path: Path, folder: Path) -> Path:
+    """Returns the absolute path that `portable` was given, on the same machine or where everything was moved alike."""
+    name = str(path)
+    for placeholder, local in local_names().items():
+        name = name.replace(placeholder, local)
+    return Path(os.path.normpath(folder.resolve() / name))
+
+
+def config_being_loaded() -> Path | None:
+    """Returns the config.yml that Nerfstudio is loading, if it is.
+
+    Nerfstudio hands YAML the text of the file without its path, so only the frame of the caller knows that:
+    `eval_setup`, which all commands on a trained run call, or `ns-train --load-config`.
+    """
+    frame = inspect.currentframe()
+    while frame is not None:
+        module, values = frame.f_globals.get("__name__"), frame.f_locals
+        if module == "nerfstudio.utils.eval_utils" and frame.f_code.co_name == "eval_setup":
+            return values["config_path"]
+        if module == "nerfstudio.scripts.train" and frame.f_code.co_name == "main":
+            return values["config"].load_config
+        frame = frame.f_back
+    return None
+
+
+@contextmanager
+def anonymous_host() -> Iterator[None]:
+    """Gives the host another name meanwhile, for TensorBoard puts it into the names of its files."""
+    true_name = socket.gethostname
+    socket.gethostname = lambda: "localhost"
+    try:
+        yield
+    finally:
+        socket.gethostname = true_name
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Tells in a sentence that the disk cannot be written to.
+
+    Args:
+        path: what is being written, if the system does not say.
+
+    Raises:
+        UserError: if so.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
+        raise UserError(
+            f"{error.filename or path} could not be written ({error.strerror}): see that the disk has room and can be "
+            "written to, or choose another --output-dir."
+        ) from error
