@@ -62,6 +62,10 @@ class PhaseSchedule:
         size = max(size, self.steps_for_size)
         return replace(self, phase1_steps=phase1_steps, phase2_steps=phase2_steps, steps_for_size=size)
 
+    def without_phase1(self) -> PhaseSchedule:
+        """Returns the schedule for captures without neutral views: as many steps, all of them of phase 2."""
+        return replace(self, phase1_steps=0, phase2_steps=self.total_steps)
+
     @property
     def total_steps(self) -> int:
         """Steps of both phases."""

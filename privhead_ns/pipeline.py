@@ -16,8 +16,11 @@ from nerfstudio.viewer.viewer_elements import ViewerText
 from rich.progress import track
 
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
+from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.errors import UserError
+from privhead_ns.model.field import HeadField
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
+from privhead_ns.model.visual_hull import Silhouette, hull_sdf
 from privhead_ns.opening_view import OpeningView
 from privhead_ns.phases import PhaseSchedule
 
@@ -54,8 +57,25 @@ class PrivheadPipeline(VanillaPipeline):
         views = [index for index, hidden in enumerate(dataset.protected) if hidden] or list(range(len(dataset)))
         pose = dataset.cameras.camera_to_worlds[views[len(views) // 2]]
         self.opening_view = OpeningView(pose, dataset.scene_box.aabb.mean(dim=0))
+        if self.test_mode == "val":
+            self.start_from_hull(dataset)
         self.progress = ViewerText("Training", "not started", disabled=True)
         self.set_step(0)
+
+    def start_from_hull(self, dataset: PrivheadDataset) -> None:
+        """Sets the signed distance to that of the visual hull, where the capture has silhouettes."""
+        field, cameras = self.model.field, dataset.cameras.to("cpu")
+        views = []
+        for index in range(len(dataset)):
+            data = dataset[index]
+            if "mask" not in data:
+                return
+            lens = (float(values[index]) for values in (cameras.fx, cameras.fy, cameras.cx, cameras.cy))
+            views.append(
+                Silhouette(data["mask"][..., 0], data["known"][..., 0], cameras.camera_to_worlds[index], *lens)
+            )
+        if isinstance(field, HeadField):
+            field.start_as(lambda points: hull_sdf(points, views))
 
     def set_step(self, step: int) -> None:
         """Brings data, losses, β and viewer to the phase of a step."""

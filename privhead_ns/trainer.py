@@ -110,7 +110,9 @@ class PrivheadTrainerConfig(TrainerConfig):
                 "ns-train needs --data with a protected capture, the folder that `privhead protect` writes."
             )
         capture = dataparser.check(Path(data))
-        pipeline.phases = pipeline.phases.for_size(max(capture.width, capture.height))
+        phases = pipeline.phases.for_size(max(capture.width, capture.height))
+        hides_all = all(frame.kind == "protected" for frame in capture.frames)
+        pipeline.phases = phases.without_phase1() if hides_all else phases
         self.data = datamanager.data = Path(data).resolve()
         self.output_dir = self.output_dir.resolve()
         path = self.get_base_dir() / "config.yml"

@@ -131,8 +131,9 @@ def render_transfer(
 def _colour_along(
     model: PrivheadModel, origins: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, "n 3"]:
-    """Renders rays."""
+    """Renders rays in the capture's frame."""
     device, count = model.device, len(origins)
+    origins = model.kwargs["metadata"]["frame"].to_training(origins)
     bundle = RayBundle(
         origins=torch.as_tensor(origins, dtype=torch.float32, device=device),
         directions=torch.as_tensor(directions, dtype=torch.float32, device=device),

@@ -1,9 +1,10 @@
 """The protected capture: its format, and a loader that refuses whatever breaks the promise made with it.
 
 transforms.json     cameras, kinds of views, operator, box; see `ProtectedCapture`
-neutral/000.png     8-bit RGB
+neutral/000.png     8-bit RGB; there need not be any
 protected/003.png   16-bit single channel, the magnitude that σ left
 masks/000.png       8-bit grey, 255 on the head; where the photograph had a mask
+known/000.png       8-bit grey, 255 where something is known of the view; where that is not everywhere
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 
 FORMAT_VERSION = 1
+MASKS = ("mask_path", "known_path")
 FULL_SCALE = 65535
 """Stored value of the largest magnitude."""
 
@@ -49,6 +51,8 @@ class ProtectedFrame:
 
     path: Path
     mask_path: Path | None
+    known_path: Path | None
+    """White where something is known of the view; None where all is."""
     kind: Literal["neutral", "protected"]
     fl_x: float
     fl_y: float
@@ -84,8 +88,8 @@ def load_protected_capture(folder: Path) -> ProtectedCapture:
     """Reads a protected capture; opens no file but transforms.json and those that it lists.
 
     Raises:
-        UserError: if something is missing or broken, the capture is raw or from a newer version, there is no neutral or
-            no protected view, a file lies outside the folder, or a file is not of exactly the format promised.
+        UserError: if something is missing or broken, the capture is raw or from a newer version, there is no
+            protected view, a file lies outside the folder, or a file is not of exactly the format promised.
     """
     folder = capture_folder(folder)
     path = folder / "transforms.json"
@@ -98,11 +102,8 @@ def load_protected_capture(folder: Path) -> ProtectedCapture:
     about = _read_about(content["privhead"], path)
     width, height = read_size(content, "w", str(path)), read_size(content, "h", str(path))
     frames = tuple(_read_frame(frame, path, width, height) for frame in read_frames(content, path))
-    for kind in ("neutral", "protected"):
-        if not any(frame.kind == kind for frame in frames):
-            raise UserError(
-                f"{path} lists no {kind} view, and training needs both kinds; protect the photographs again."
-            )
+    if not any(frame.kind == "protected" for frame in frames):
+        raise UserError(f"{path} lists no protected view, and training needs some; protect the photographs again.")
     return ProtectedCapture(folder=folder, width=width, height=height, frames=frames, **about)
 
 
@@ -179,13 +180,13 @@ def _read_frame(frame: dict[str, Any], path: Path, width: int, height: int) -> P
         raise UserError(f"{where}: kind must be neutral or protected, not {kind!r}; protect the photographs again.")
     image = _inside(path.parent, frame["file_path"], where)
     _check_png(image, COLOUR if kind == "neutral" else MAGNITUDE, width, height, kind)
-    mask = None
-    if frame.get("mask_path") is not None:
-        mask = _inside(path.parent, frame["mask_path"], where)
-        _check_png(mask, MASK, width, height, "mask")
+    masks = {key: _inside(path.parent, frame[key], where) for key in MASKS if frame.get(key) is not None}
+    for file in masks.values():
+        _check_png(file, MASK, width, height, "mask")
     return ProtectedFrame(
         path=image,
-        mask_path=mask,
+        mask_path=masks.get("mask_path"),
+        known_path=masks.get("known_path"),
         kind=kind,
         fl_x=read_positive(frame, "fl_x", where),
         fl_y=read_positive(frame, "fl_y", where),

@@ -16,12 +16,13 @@ from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserCo
 from nerfstudio.data.scene_box import SceneBox
 
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
+from privhead_ns.data.frame import TrainingFrame, in_training_frame
 from privhead_ns.errors import UserError
 
 
 @dataclass
 class PrivheadDataParserConfig(DataParserConfig):
-    """Reads a protected capture, as `privhead protect` writes it, in its own frame and scale."""
+    """Reads a protected capture, as `privhead protect` writes it, into the frame of training (`data/frame.py`)."""
 
     _target: type = field(default_factory=lambda: PrivheadDataParser)
     """Class to instantiate."""
@@ -56,27 +57,33 @@ class PrivheadDataParser(DataParser):
                 "or correct `data` in config.yml."
             )
         capture = load_protected_capture(data)
-        cameras = capture_cameras(capture)
+        frame, cameras = TrainingFrame.of(capture), capture_cameras(capture)
+        to_training = np.concatenate([np.eye(3), -np.array(frame.center)[:, None]], axis=1)
+        known = [frame.known_path for frame in capture.frames]
         masks = [cast(Path, frame.mask_path) for frame in capture.frames] if capture.masked else None
         return DataparserOutputs(
             image_filenames=[frame.path for frame in capture.frames],
             cameras=cameras,
-            scene_box=SceneBox(aabb=torch.from_numpy(capture.aabb).float()),
+            scene_box=SceneBox(aabb=torch.from_numpy(frame.to_training(capture.aabb)).float()),
             mask_filenames=masks,
+            dataparser_transform=torch.from_numpy(to_training).float(),
+            dataparser_scale=1 / frame.side,
             metadata={
                 "protected": [frame.kind == "protected" for frame in capture.frames],
                 "operator": capture.operator,
                 "magnitude_maximum": capture.magnitude_maximum,
                 "background": capture.background if capture.masked else None,
-                "pixel_size": pixel_size(capture),
+                "known": known,
+                "frame": frame,
+                "pixel_size": pixel_size(capture) / frame.side,
                 "mm_per_unit": capture.mm_per_unit,
             },
         )
 
 
 def capture_cameras(capture: ProtectedCapture) -> Cameras:
-    """Returns the pinhole cameras of the capture's frames, in their order."""
-    poses = np.stack([frame.camera_to_world[:3] for frame in capture.frames])
+    """Returns the pinhole cameras of the capture's frames, in their order and in the frame of training."""
+    poses = np.stack([frame.camera_to_world[:3] for frame in in_training_frame(capture).frames])
     intrinsics = np.array([(frame.fl_x, frame.fl_y, frame.cx, frame.cy) for frame in capture.frames])
     fx, fy, cx, cy = torch.from_numpy(intrinsics).float().T[..., None]
     return Cameras(

@@ -33,6 +33,8 @@ class PrivheadDataset(InputDataset):
         Returns:
             image: (H, W, 3), colour of a neutral view, grey magnitude of a protected one.
             magnitude: (H, W, 1), σ of the view's colours, 0 in the operator's margin.
+            known: (H, W, 1), whether anything is known of the pixel.
+            sigma_known: (H, W, 1), whether all pixels that σ needs there are known.
             within: (H, W, 1), 1 where σ saw nothing but the head, or there are no masks, and 0 elsewhere.
             mask: (H, W, 1), share of each pixel that the head covers; only where the capture has masks.
             protected: whether the view is protected.
@@ -42,18 +44,28 @@ class PrivheadDataset(InputDataset):
         else:
             image = self.get_image_float32(image_idx)
         magnitude = self.magnitude(image_idx)
+        known = self.known(image_idx)
         mask = torch.ones_like(magnitude)
         data: dict[str, int | Tensor] = {
             "image_idx": image_idx,
             "image": image,
             "magnitude": magnitude[..., None],
+            "known": known[..., None],
+            "sigma_known": whole(known, self.operator.margin)[..., None],
             "protected": torch.tensor(self.protected[image_idx]),
         }
         if self._dataparser_outputs.mask_filenames is not None:
             mask = torch.from_numpy(read_mask(self._dataparser_outputs.mask_filenames[image_idx]))
             data["mask"] = mask[..., None]
-        data["within"] = whole(mask, self.operator.margin)[..., None]
+        data["within"] = whole(mask * known, self.operator.margin)[..., None]
         return data
+
+    def known(self, image_idx: int) -> Float[Tensor, "height width"]:
+        """Returns 1 where something is known of a view, 0 elsewhere."""
+        path = self.metadata["known"][image_idx]
+        if path is None:
+            return torch.ones(int(self.cameras.height[image_idx]), int(self.cameras.width[image_idx]))
+        return (torch.from_numpy(read_mask(path)) == 1).float()
 
     @cached_property
     def operator(self) -> Operator:

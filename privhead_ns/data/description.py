@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
 from nerfstudio.data.scene_box import SceneBox
 
+from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 
@@ -23,6 +25,7 @@ def describe(metadata: dict[str, Any], scene_box: SceneBox) -> dict[str, Any]:
     """
     plain = ("protected", "magnitude_maximum", "background", "pixel_size", "mm_per_unit")
     return {name: metadata[name] for name in plain} | {
+        "frame": asdict(metadata["frame"]),
         "aabb": scene_box.aabb.tolist(),
         "operator": metadata["operator"].to_dict(),
     }
@@ -32,6 +35,7 @@ def restore(description: dict[str, Any]) -> tuple[dict[str, Any], SceneBox]:
     """Returns metadata and box of a description."""
     metadata = {name: value for name, value in description.items() if name != "aabb"}
     metadata["operator"] = OperatorConfig(**description["operator"])
+    metadata["frame"] = TrainingFrame(**description["frame"])
     return metadata, SceneBox(aabb=torch.tensor(description["aabb"]))
 
 

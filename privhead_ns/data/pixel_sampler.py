@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +23,10 @@ class PhasePixelSamplerConfig(PixelSamplerConfig):
     """Class to instantiate."""
     neutral_rays: int = 384
     """Pixels of neutral views per step of phase 1."""
+    silhouette_rays: int = 256
+    """Pixels of protected views per step of phase 1, where only the silhouette counts."""
     neutral_rays_in_phase2: int = 256
-    """Pixels of neutral views per step of phase 2."""
+    """Pixels of neutral views per step of phase 2; of protected ones where there are no neutral views."""
     patches: int = 4
     """Patches of protected views per step of phase 2."""
     patch_size: int = 14
@@ -59,30 +61,38 @@ class PhasePixelSampler(PixelSampler):
 
         Returns:
             indices: (n, 3), dataset index of the image, y and x; patches come last, row by row.
-            image, magnitude, within, mask, protected: the pixels' values, as `PrivheadDataset.get_data` tells them.
+            image, magnitude, known, sigma_known, within, mask, protected: the pixels' values, as
+                `PrivheadDataset.get_data` tells them.
             patches: (number, edge, edge) of the patches; only in phase 2.
         """
         if self.phase is None:
             return self.gather(image_batch, self.uniform(image_batch["image"], self.num_rays_per_batch))
         self.fill_pools(image_batch)
         if self.phase == 1:
-            return self.gather(image_batch, self.neutral(self.config.neutral_rays))
+            pixels = [self.draw("neutral", self.config.neutral_rays)]
+            if "mask" in image_batch:
+                pixels.append(self.draw("protected", self.config.silhouette_rays))
+            return self.gather(image_batch, torch.cat(pixels))
+        kind = "neutral" if len(self.pools["neutral"]) else "protected"
+        pixels = self.draw(kind, self.config.neutral_rays_in_phase2)
         if self.config.patches == 0:
-            return self.gather(image_batch, self.neutral(self.config.neutral_rays_in_phase2))
+            return self.gather(image_batch, pixels)
         patches = self.patches(image_batch["image"].shape)
-        pixels = torch.cat([self.neutral(self.config.neutral_rays_in_phase2), patches.flatten(0, 2)])
-        return self.gather(image_batch, pixels) | {"patches": patches.shape[:3]}
+        return self.gather(image_batch, torch.cat([pixels, patches.flatten(0, 2)])) | {"patches": patches.shape[:3]}
 
     def fill_pools(self, image_batch: dict[str, Tensor]) -> None:
         """Lists, once, the pixels to draw from; Nerfstudio hands out the same cached batch every step."""
         if self.pools:
             return
         protected = image_batch["protected"]
-        everywhere = torch.ones_like(image_batch["image"][..., 0], dtype=torch.bool)
-        near = everywhere if "mask" not in image_batch else grow(image_batch["mask"] > 0, self.config.outline_width)
+        known = image_batch["known"][..., 0] > 0
+        near = known
+        if "mask" in image_batch:
+            near = known & grow(image_batch["mask"] > 0, self.config.outline_width)
         self.pools = {
-            "neutral": (everywhere & ~protected[:, None, None]).nonzero(),
+            "neutral": (known & ~protected[:, None, None]).nonzero(),
             "neutral head": (near & ~protected[:, None, None]).nonzero(),
+            "protected": (known & protected[:, None, None]).nonzero(),
             "protected head": (near & protected[:, None, None]).nonzero(),
         }
 
@@ -92,13 +102,15 @@ class PhasePixelSampler(PixelSampler):
         if self.phase is None:
             return self.num_rays_per_batch
         if self.phase == 1:
-            return self.config.neutral_rays
+            return self.config.neutral_rays + self.config.silhouette_rays
         return self.config.neutral_rays_in_phase2 + self.config.patches * self.config.patch_size**2
 
-    def neutral(self, number: int) -> Pixels:
-        """Draws pixels of neutral views."""
+    def draw(self, kind: Literal["neutral", "protected"], number: int) -> Pixels:
+        """Draws known pixels of one kind of views, most of them on or near the head; none if there is no such view."""
+        if not len(self.pools[kind]):
+            return self.pools[kind]
         anywhere = round(number * self.config.background_share)
-        return torch.cat([draw(self.pools["neutral head"], number - anywhere), draw(self.pools["neutral"], anywhere)])
+        return torch.cat([draw(self.pools[f"{kind} head"], number - anywhere), draw(self.pools[kind], anywhere)])
 
     def patches(self, shape: torch.Size) -> Int[Tensor, "patches edge edge 3"]:
         """Draws square patches of protected views that lie inside the image, about pixels on or near the head."""
@@ -117,7 +129,7 @@ class PhasePixelSampler(PixelSampler):
     def gather(self, image_batch: dict[str, Tensor], pixels: Pixels) -> dict[str, Any]:
         """Returns the values at the pixels, and the pixels with the dataset's numbers for the images."""
         image, y, x = pixels.unbind(-1)
-        keys = ("image", "magnitude", "within", "mask")
+        keys = ("image", "magnitude", "known", "sigma_known", "within", "mask")
         batch = {key: image_batch[key][image, y, x] for key in keys if key in image_batch}
         numbers = image_batch["image_idx"].to(pixels.device)[image]
         return batch | {"protected": image_batch["protected"][image], "indices": torch.stack([numbers, y, x], dim=-1)}

@@ -15,6 +15,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.checkpoint import find_checkpoint, read_checkpoint
 from privhead_ns.data.description import restore
+from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.extract import extract_mesh
 from privhead_ns.mesh.files import check_target, save_mesh
@@ -126,4 +127,7 @@ def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel
 @torch.no_grad()
 def surface(model: PrivheadModel, resolution: int) -> trimesh.Trimesh:
     """Returns the zero level of a model's signed distance, in the capture's frame and units."""
-    return extract_mesh(model.field.sdf_function(), model.field.aabb, resolution, model.device)
+    mesh = extract_mesh(model.field.sdf_function(), model.field.aabb, resolution, model.device)
+    frame: TrainingFrame = model.kwargs["metadata"]["frame"]
+    mesh.vertices = frame.to_capture(mesh.vertices)
+    return mesh

@@ -6,10 +6,14 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from scipy.ndimage import gaussian_filter
+from skimage.measure import label
 from torch import Tensor, nn
 
+from privhead_ns.errors import UserError
 from privhead_ns.model.lipschitz import LipschitzMLP
 from privhead_ns.model.voxels import (
     FeaturePyramid,
@@ -19,6 +23,10 @@ from privhead_ns.model.voxels import (
     trilinear,
 )
 
+CHUNK = 200_000
+"""Points of the starting shape that are evaluated at once."""
+SMOOTHING = 0.5
+"""Standard deviation of the Gaussian that smooths the starting shape, in points of the second finest grid."""
 SDF_LEVELS = 4
 """Grids of the signed distance; the coarsest has an eighth of the finest's points a side."""
 
@@ -86,6 +94,27 @@ class HeadField(nn.Module):
         radius = torch.stack(torch.meshgrid(*axes, indexing="ij")).norm(dim=0)
         shortest_half = (self.aabb[1] - self.aabb[0]).min() / 2
         finest.data[:] = (radius - size) * shortest_half
+
+    @torch.no_grad()
+    def start_as(self, sdf: Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]) -> None:
+        """Sets the signed distance to the largest body of a function of positions, smoothed.
+
+        Raises:
+            UserError: if the function is negative nowhere.
+        """
+        for grid in self.sdf_grids.grids:
+            grid.zero_()
+        start = self.sdf_grids.grids[-2]
+        (low, high), counts = self.aabb.tolist(), start.shape
+        axes = [torch.linspace(a, b, count) for a, b, count in zip(low, high, counts, strict=True)]
+        parts = torch.cartesian_prod(*axes).split(CHUNK)
+        values = torch.cat([sdf(part) for part in parts]).reshape(start.shape).numpy()
+        bodies = np.asarray(label(values < 0))
+        if not bodies.any():
+            raise UserError("No point lies inside the silhouettes: protect the photographs again.")
+        others = (bodies > 0) & (bodies != np.bincount(bodies[bodies > 0]).argmax())
+        values = np.where(others, np.abs(values), values)
+        start.copy_(torch.from_numpy(gaussian_filter(values, SMOOTHING)))
 
     @property
     def beta(self) -> Float[Tensor, ""]:

@@ -171,10 +171,11 @@ class PrivheadModel(Model):
         weights, rgb = self.loss_weights, outputs["rgb"]
         neutral = ~batch["protected"].to(self.device)
         image = batch["image"].to(self.device)
-        losses = {"rgb": weights.rgb * masked_mean(rgb_loss(rgb, image), neutral)}
+        known = batch["known"].to(self.device) > 0
+        losses = {"rgb": weights.rgb * masked_mean(rgb_loss(rgb, image), neutral & known[:, 0])}
         if "mask" in batch:
             mask = batch["mask"].to(self.device)
-            losses["mask"] = self.config.mask_weight * mean(mask_loss(outputs["accumulation"], mask))
+            losses["mask"] = self.config.mask_weight * masked_mean(mask_loss(outputs["accumulation"], mask), known)
         if "patches" in batch:
             losses |= self.protected_losses(rgb, batch)
         if "carried" in outputs:
@@ -193,11 +194,12 @@ class PrivheadModel(Model):
     def protected_losses(self, rgb: Float[Tensor, "rays 3"], batch: dict[str, Any]) -> dict[str, Tensor]:
         """Returns the terms of Eq. 9 that only phase 2 has: Eqs. 5 and 8, weighed."""
         shape = batch["patches"]
-        rays = shape.numel()
-        magnitude = batch["magnitude"][-rays:].to(self.device).reshape(shape)
+        rays, margin = shape.numel(), self.operator.margin
+        magnitude, known = (batch[key][-rays:].to(self.device).reshape(shape) for key in ("magnitude", "sigma_known"))
         difference = gradient_loss(rgb[-rays:].reshape(*shape, 3), magnitude, self.operator, self.rounding)
+        known = known[:, margin : shape[1] - margin, margin : shape[2] - margin] > 0
         return {
-            "gradient": self.loss_weights.gradient * difference.mean(),
+            "gradient": self.loss_weights.gradient * masked_mean(difference, known),
             "lipschitz": self.loss_weights.lipschitz * self.field.color_network.lipschitz,
         }
 
