@@ -115,7 +115,9 @@ def model(background: tuple[float, float, float] | None = (0.0, 0.0, 0.0)) -> Pr
     torch.manual_seed(0)
     config = PrivheadModelConfig(voxel_size=1.0, num_coarse_samples=8, num_samples=8)
     metadata = {
+        "protected": [True, True, False],
         "pixel_size": 0.09,
+        "mm_per_unit": None,
         "operator": OperatorConfig(),
         "magnitude_maximum": math.sqrt(3),
         "background": background,
