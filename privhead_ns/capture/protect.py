@@ -23,9 +23,11 @@ from torch import Tensor
 from privhead_ns.capture.develop import DevelopedView, develop, resized
 from privhead_ns.capture.face_check import shows_face
 from privhead_ns.capture.hull import View, head_box
+from privhead_ns.capture.mask_files import check_masks_complete, without_masks
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE
 from privhead_ns.capture.raw import RawCapture, RawFrame, load_raw_capture, read_image
 from privhead_ns.capture.sensitivity import Vector, classify, matches
+from privhead_ns.capture.silhouettes import check_outline, check_silhouettes
 from privhead_ns.errors import UserError
 from privhead_ns.operators import Operator, OperatorConfig, quantise
 
@@ -44,6 +46,8 @@ class ProtectSummary:
     width: int
     height: int
     operator: OperatorConfig
+    doubtful: tuple[str, ...] = ()
+    """Views whose mask or pose agrees badly with the others, each with what is wrong."""
 
     def in_plain_words(self) -> str:
         """Says to the owner what is in the protected capture and may leave the machine, and what is not in it."""
@@ -73,6 +77,8 @@ class ProtectSummary:
                 "face recognition takes for the person (`privhead audit` measures it for yours); along an outline "
                 "against a known background the brightness of skin and hair can be estimated; and the shape of a head "
                 "identifies a person by itself, as does the mesh made from it.",
+                *([""] if self.doubtful else []),
+                *(f"Look at {view}" for view in self.doubtful),
             ]
         )
 
@@ -90,6 +96,7 @@ def protect(
     neutral_beyond_deg: float = 100.0,
     allow_face: Sequence[str] = (),
     box: Box | None = None,
+    ignore_masks: bool = False,
     console: Console | None = None,
 ) -> ProtectSummary:
     """Writes the protected capture of a raw one; `output_dir` appears whole or not at all.
@@ -105,15 +112,19 @@ def protect(
         neutral, sensitive, face_direction, neutral_beyond_deg: see `classify`.
         allow_face: globs of neutral frames to take although a face is found in them.
         box: holds the head; None to find it.
+        ignore_masks: whether to use neither masks nor alpha channels.
         console: where progress is shown.
 
     Raises:
-        UserError: if an input is missing, broken or contradictory, or a face is found in a neutral view.
+        UserError: if an input is missing, broken or contradictory, masks are no shapes or disagree with each other, or
+            a face is found in a neutral view.
     """
     _check_output(output_dir)
     _check_background(background)
     sigma = operator.setup()
     capture = load_raw_capture(data)
+    if ignore_masks:
+        capture = without_masks(capture)
     is_sensitive = classify(capture, neutral, sensitive, face_direction, neutral_beyond_deg)
     may_show_face = matches(capture, allow_face, "--allow-face")
     width, height = _common_size(capture, size, sigma.margin)
@@ -124,7 +135,10 @@ def protect(
             list(zip(capture.frames, look, strict=True)), "Checking photographs", console=console
         )
     ]
-    aabb = head_box(views) if box is None else _read_box(box)
+    check_masks_complete(capture, views)
+    doubtful = check_silhouettes(views, [frame.name for frame in capture.frames])
+    sound = [view for index, view in enumerate(views) if index not in doubtful]
+    aabb = head_box(sound) if box is None else _read_box(box)
     with _appears_whole(output_dir) as folder:
         entries = []
         for index, frame in enumerate(track(capture.frames, "Protecting", console=console)):
@@ -155,6 +169,7 @@ def protect(
         width=width,
         height=height,
         operator=operator,
+        doubtful=tuple(f"{capture.frames[index].name}: {why}" for index, why in doubtful.items()),
     )
 
 
@@ -238,8 +253,7 @@ def _check_view(frame: RawFrame, size: int | None, background: Vector, look_for_
     silhouette = None
     if view.coverage is not None:
         silhouette = (view.coverage > 0).astype(np.uint8)
-        if not silhouette.any():
-            raise UserError(f"The mask of {frame.name} is empty: it must be white on the head; correct it.")
+        check_outline(silhouette, frame.name)
     return View(frame.camera_to_world, view.intrinsics, silhouette)
 
 
