@@ -3,7 +3,7 @@
 transforms.json     cameras, kinds of views, operator, box; see `ProtectedCapture`
 neutral/000.png     8-bit RGB
 protected/003.png   16-bit single channel, the magnitude that σ left
-masks/000.png       8-bit grey, 255 on the head; where the photograph had a mask
+masks/000.png       8-bit grey, 255 on the head, 0 elsewhere, grey along the outline alone; where there was a mask
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from privhead_ns.capture.masks import grey_off_outline
 from privhead_ns.capture.transforms import (
     capture_folder,
     read_frames,
@@ -85,7 +87,8 @@ def load_protected_capture(folder: Path) -> ProtectedCapture:
 
     Raises:
         UserError: if something is missing or broken, the capture is raw or from a newer version, there is no neutral or
-            no protected view, a file lies outside the folder, or a file is not of exactly the format promised.
+            no protected view, a file lies outside the folder, or a file is not of exactly the format promised: a mask
+            that is no shape, for one.
     """
     folder = capture_folder(folder)
     path = folder / "transforms.json"
@@ -182,7 +185,7 @@ def _read_frame(frame: dict[str, Any], path: Path, width: int, height: int) -> P
     mask = None
     if frame.get("mask_path") is not None:
         mask = _inside(path.parent, frame["mask_path"], where)
-        _check_png(mask, MASK, width, height, "mask")
+        _check_shape(_check_png(mask, MASK, width, height, "mask"), mask)
     return ProtectedFrame(
         path=image,
         mask_path=mask,
@@ -206,8 +209,11 @@ def _inside(folder: Path, name: Any, where: str) -> Path:
     return folder / name
 
 
-def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role: str) -> None:
+def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role: str) -> bytes:
     """Checks that a file is a whole PNG of exactly one pixel format and size, and holds nothing but pixels.
+
+    Returns:
+        the file's bytes.
 
     Raises:
         UserError: if not. The pixels themselves are not decoded.
@@ -245,4 +251,22 @@ def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role:
         raise UserError(
             f"{path} is {header[0]}x{header[1]} pixels, but transforms.json says {width}x{height}; protect the "
             "photographs again."
+        )
+    return data
+
+
+def _check_shape(data: bytes, path: Path) -> None:
+    """Checks that a mask has grey along its outline alone.
+
+    Raises:
+        UserError: if not.
+    """
+    try:
+        mask = np.asarray(Image.open(BytesIO(data)))
+    except (OSError, SyntaxError, ValueError):
+        raise UserError(f"{path} cannot be decoded; copy it again from where it was protected.") from None
+    if grey_off_outline(mask).any():
+        raise UserError(
+            f"{path} holds grey away from the head's outline, and a mask must be a shape, for it could carry a "
+            "photograph; protect the photographs again."
         )
