@@ -4,10 +4,23 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from privhead_ns.operators import Operator
+
+
+def masked_mean(values: Float[Tensor, "*batch"], mask: Bool[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Mean of the values where `mask`; 0, with zero gradient, where that is nowhere. NaN outside the mask is ignored.
+
+    The shapes do not depend on the mask's content, so that nothing waits for it on a GPU.
+    """
+    return torch.where(mask, values, 0).sum() / mask.sum().clamp(min=1)
+
+
+def mean(values: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
+    """Mean of the values; 0 if there are none."""
+    return values.sum() / max(1, values.numel())
 
 
 def rgb_loss(rendered: Float[Tensor, "*batch 3"], image: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:

@@ -19,7 +19,7 @@ from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.model.background import BackgroundField
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, rgb_loss
+from privhead_ns.model.losses import consistency_loss, eikonal_loss, gradient_loss, mask_loss, masked_mean, rgb_loss
 from privhead_ns.model.renderer import Rendered, SurfaceRenderer
 from privhead_ns.model.voxels import grid_bending
 from privhead_ns.operators import Operator, rounding
@@ -45,7 +45,7 @@ class PrivheadModelConfig(ModelConfig):
     num_coarse_samples: int = 32
     """Evenly spaced samples per ray, which find the surface."""
     num_samples: int = 16
-    """Samples per ray at the surface, which are rendered."""
+    """Samples per ray at the surface, which are rendered; an even number, for two neighbours share a colour."""
     mask_weight: float = 0.03
     """Weight of the mask loss, where the capture has masks."""
     bending_weight: float = 0.4
@@ -156,7 +156,7 @@ class PrivheadModel(Model):
         weights, rgb = self.loss_weights, outputs["rgb"]
         neutral = ~batch["protected"].to(self.device)
         image = batch["image"].to(self.device)
-        losses = {"rgb": weights.rgb * rgb_loss(rgb[neutral], image[neutral]).mean()}
+        losses = {"rgb": weights.rgb * masked_mean(rgb_loss(rgb, image), neutral)}
         if "mask" in batch:
             mask = batch["mask"].to(self.device)
             losses["mask"] = self.config.mask_weight * mask_loss(outputs["accumulation"], mask).mean()

@@ -13,7 +13,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.models.base_model import ModelConfig
 from torch import Tensor, nn
 
-from privhead_ns.model.losses import eikonal_loss, rgb_loss
+from privhead_ns.model.losses import eikonal_loss, masked_mean, rgb_loss
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.model.renderer import Rendered
 from privhead_ns.paper.network import PaperField
@@ -132,7 +132,7 @@ class PaperModel(PrivheadModel):
         if weights.rgb > 0:
             neutral = ~batch["protected"].to(self.device)
             image = batch["image"].to(self.device)
-            losses["rgb"] = weights.rgb * rgb_loss(rgb[neutral], image[neutral]).mean()
+            losses["rgb"] = weights.rgb * masked_mean(rgb_loss(rgb, image), neutral)
         if "patches" in batch:
             losses |= self.protected_losses(rgb, batch)
         if "gradient" in outputs:

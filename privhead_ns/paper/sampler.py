@@ -5,6 +5,7 @@ All lengths are in the units of the signed distance. Density is σ = Ψ_β(-sdf)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def opacity_bound(
 def safe_beta(distances: Float[Tensor, "rays n"], tolerance: float) -> Beta:
     """Returns β₊ at which the bound is at most the tolerance whatever the sdf (Yariv et al. 2021, Lemma 2)."""
     total = distances.diff(dim=1).square().sum(dim=1, keepdim=True)
-    return (total / (4 * torch.log1p(torch.tensor(tolerance)))).sqrt()
+    return (total / (4 * math.log1p(tolerance))).sqrt()
 
 
 def bisect_beta(
@@ -127,6 +128,11 @@ def inverse_cdf(
     return torch.lerp(distances.gather(1, after - 1), distances.gather(1, after), share)
 
 
+def converged(upper: Beta, wanted: Beta) -> bool:
+    """Returns whether the bound holds on all rays with the density's own β. On a GPU, the host waits for the answer."""
+    return bool((upper <= wanted).all())
+
+
 @torch.no_grad()
 def error_bounded_samples(
     ray_sdf: RaySdf,
@@ -158,7 +164,7 @@ def error_bounded_samples(
     wanted, upper = beta.reshape(1, 1), safe_beta(distances, settings.tolerance)
     upper = bisect_beta(sdf, distances, wanted, upper, settings)
     for _ in range(settings.rounds):
-        if bool((upper <= wanted).all()):
+        if converged(upper, wanted):
             break
         more = inverse_cdf(distances, opacity_bound(sdf, distances, upper), settings.added, random)
         distances, order = torch.cat([distances, more], dim=1).sort(dim=1)
