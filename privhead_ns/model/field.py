@@ -7,16 +7,16 @@ from collections.abc import Callable
 from typing import NamedTuple, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from privhead_ns.model.lipschitz import LipschitzMLP
 from privhead_ns.model.voxels import (
     FeaturePyramid,
     ScalarPyramid,
+    Trilinear,
     grid_gradient,
     pyramid,
-    trilinear,
 )
 
 SDF_LEVELS = 4
@@ -64,6 +64,7 @@ class HeadField(nn.Module):
         x, y, z = (max(8, math.ceil(side / voxel_size) + 1) for side in extent)
         levels = pyramid((x, y, z), SDF_LEVELS)
         self.sdf_grids = ScalarPyramid(levels)
+        self.trilinear = Trilinear(levels[-1])
         self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
         self.color_network = LipschitzMLP((self.features.channels + 3, hidden_units, hidden_units, 3))
         self.magnitude_network = nn.Sequential(
@@ -95,7 +96,7 @@ class HeadField(nn.Module):
     def geometry(self) -> Geometry:
         """Tabulates the signed distance and its gradient."""
         sdf = self.sdf_grids()
-        spacing = (self.aabb[1] - self.aabb[0]) / (torch.tensor(sdf.shape, device=sdf.device) - 1)
+        spacing = (self.aabb[1] - self.aabb[0]) / self.trilinear.last
         gradient = grid_gradient(sdf, spacing)
         return Geometry(sdf, gradient, spacing, torch.stack([sdf, *gradient], dim=-1))
 
@@ -110,7 +111,7 @@ class HeadField(nn.Module):
     def sdf_function(self) -> Callable[[Float[Tensor, "*batch 3"]], Float[Tensor, "*batch"]]:
         """Returns the signed distance as a function of positions, for many calls: the grids are summed once."""
         table = self.sdf_grids()[..., None]
-        return lambda positions: trilinear(table, self.normalize(positions))[..., 0]
+        return lambda positions: self.trilinear(table, self.normalize(positions))[..., 0]
 
     def forward_geonetwork(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 1"]:
         """What Nerfstudio's marching cubes calls for signed distances."""
@@ -120,7 +121,6 @@ class HeadField(nn.Module):
         self,
         positions: Float[Tensor, "*batch 3"],
         normals: Float[Tensor, "*batch 3"],
-        visible: Bool[Tensor, "*batch"],
         directions: Float[Tensor, "*batch 3"] | None = None,
     ) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch 1"] | None]:
         """Returns how places on the surface look.
@@ -128,7 +128,6 @@ class HeadField(nn.Module):
         Args:
             positions: of the places, in capture units.
             normals: unit normals there.
-            visible: which places to look at; what is returned of the others is 0.
             directions: unit viewing directions, if magnitudes are wanted.
 
         Returns:
@@ -137,11 +136,8 @@ class HeadField(nn.Module):
             The magnitudes that the places carry, in colour units per pixel: they need not be those of the colours'
             gradients, and depend on the viewing direction, too, for a slanted surface crowds its colours together.
         """
-        features, normals = torch.tanh(self.features(self.normalize(positions[visible]))), normals[visible]
+        features = torch.tanh(self.features(self.normalize(positions)))
         colors = torch.sigmoid(self.color_network(torch.cat([features, normals], dim=-1)))
-        colors = torch.zeros_like(positions).masked_scatter(visible[..., None], colors)
         if directions is None:
             return colors, None
-        seen = torch.cat([features, normals.detach(), directions[visible]], dim=-1)
-        magnitudes = self.magnitude_network(seen)
-        return colors, torch.zeros_like(positions[..., :1]).masked_scatter(visible[..., None], magnitudes)
+        return colors, self.magnitude_network(torch.cat([features, normals.detach(), directions], dim=-1))
