@@ -35,6 +35,7 @@ def protect(
     neutral_beyond_deg: float = 100.0,
     allow_face: tuple[str, ...] = (),
     box: tuple[float, float, float, float, float, float] | None = None,
+    ignore_masks: bool = False,
 ) -> None:
     """Turn raw photographs of a head into a protected capture: the only folder that may leave this machine.
 
@@ -55,6 +56,7 @@ def protect(
         neutral_beyond_deg: With --face-direction: photographs taken from farther off it than this are neutral.
         allow_face: Globs of neutral photographs to accept although a face detector fires.
         box: Box that holds the head, x0 y0 z0 x1 y1 z1 in the capture's frame; by default found from the masks.
+        ignore_masks: Use neither masks nor alpha channels: all views keep their surroundings.
     """
     from privhead_ns.capture import protect as capture_side
     from privhead_ns.operators import OperatorConfig
@@ -71,6 +73,7 @@ def protect(
         neutral_beyond_deg=neutral_beyond_deg,
         allow_face=allow_face,
         box=box,
+        ignore_masks=ignore_masks,
     )
     print(summary.in_plain_words())
 

@@ -12,19 +12,20 @@ from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from privhead_ns.errors import UserError
 
 SMOOTHING = {
-    "sobel": (1 / 4, 2 / 4, 1 / 4),
-    "scharr": (3 / 16, 10 / 16, 3 / 16),
-    "prewitt": (1 / 3, 1 / 3, 1 / 3),
-    "central": (0.0, 1.0, 0.0),
+    "sobel": (2 / 4, 1 / 4),
+    "scharr": (10 / 16, 3 / 16),
+    "prewitt": (1 / 3, 1 / 3),
+    "central": (1.0, 0.0),
 }
-"""Smoothing weights across the direction of differentiation; along it, all take half the difference of neighbours."""
+"""Smoothing weights across the direction of differentiation, of a pixel and of the one on either side of it; along
+the direction of differentiation, all take half the difference of neighbours.
+"""
 
 
 class Operator(Protocol):
@@ -44,7 +45,8 @@ class GradientMagnitude(nn.Module):
     """Magnitude of the colour gradient, Eq. 6: |∂c/∂x| + |∂c/∂y|, each an L2 norm over the colour channels.
 
     Derivatives are in colour units per pixel. Signs and directions are dropped: the signed derivatives would integrate
-    back to the photograph.
+    back to the photograph. All filters are sums of slices, not convolutions: cuDNN would compute those in TF32, off by
+    more than the step of the stored magnitudes, and by an algorithm that may change from run to run.
 
     Args:
         kernel: a key of `SMOOTHING`.
@@ -53,31 +55,46 @@ class GradientMagnitude(nn.Module):
 
     def __init__(self, kernel: str = "sobel", blur: float = 0.0) -> None:
         super().__init__()
-        smoothing = torch.tensor(SMOOTHING[kernel])
-        difference = torch.tensor([-0.5, 0.0, 0.5])
         radius = math.ceil(3 * blur)
-        offsets = torch.arange(-radius, radius + 1, dtype=torch.float32)
-        gaussian = torch.exp(-0.5 * (offsets / blur) ** 2) if blur > 0 else torch.ones(1)
+        gaussian = [math.exp(-0.5 * (offset / blur) ** 2) if offset else 1.0 for offset in range(radius + 1)]
+        total = 2 * sum(gaussian) - 1
+        self.smoothing = SMOOTHING[kernel]
+        self.gaussian = tuple(weight / total for weight in gaussian)
         self.margin = 1 + radius
         self.maximum = math.sqrt(3.0)
-        self.derivatives: Tensor
-        self.gaussian: Tensor
-        self.register_buffer(
-            "derivatives",
-            torch.stack([torch.outer(smoothing, difference), torch.outer(difference, smoothing)])[:, None],
-            persistent=False,
-        )
-        self.register_buffer("gaussian", gaussian / gaussian.sum(), persistent=False)
 
     def forward(self, image: Float[Tensor, "batch 3 height width"]) -> Float[Tensor, "batch inner_height inner_width"]:
         """Returns the magnitude where all the pixels it needs exist: `margin` fewer pixels on each side."""
-        batch, channels, height, width = image.shape
-        planes = image.reshape(batch * channels, 1, height, width)
         if self.margin > 1:
-            planes = F.conv2d(F.conv2d(planes, self.gaussian.view(1, 1, 1, -1)), self.gaussian.view(1, 1, -1, 1))
-        gradient = F.conv2d(planes, self.derivatives).unflatten(0, (batch, channels))
+            image = smooth(smooth(image, self.gaussian, dim=-1), self.gaussian, dim=-2)
+        x = smooth(difference(image, dim=-1), self.smoothing, dim=-2)
+        y = smooth(difference(image, dim=-2), self.smoothing, dim=-1)
         # vector_norm has gradient 0 where the colour is flat, so no epsilon bends Eq. 6
-        return torch.linalg.vector_norm(gradient, dim=1).sum(dim=1)
+        return torch.linalg.vector_norm(x, dim=1) + torch.linalg.vector_norm(y, dim=1)
+
+
+def smooth(image: Float[Tensor, "*batch"], weights: tuple[float, ...], dim: int) -> Float[Tensor, "*smaller"]:
+    """Filters along one dimension, which becomes `len(weights) - 1` pixels shorter on both sides.
+
+    Args:
+        image: of any number of dimensions.
+        weights: of a pixel and of those 1, 2, … away on either side.
+        dim: the dimension.
+    """
+    radius = len(weights) - 1
+    length = image.shape[dim] - 2 * radius
+    total = weights[0] * image.narrow(dim, radius, length)
+    for offset, weight in enumerate(weights[1:], start=1):
+        if weight > 0:
+            pair = image.narrow(dim, radius - offset, length) + image.narrow(dim, radius + offset, length)
+            total = total + weight * pair
+    return total
+
+
+def difference(image: Float[Tensor, "*batch"], dim: int) -> Float[Tensor, "*smaller"]:
+    """Returns half the difference of each pixel's two neighbours along one dimension, 1 pixel shorter on both sides."""
+    length = image.shape[dim] - 2
+    return (image.narrow(dim, 2, length) - image.narrow(dim, 0, length)) / 2
 
 
 @dataclass(frozen=True)

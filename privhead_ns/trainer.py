@@ -25,6 +25,9 @@ from privhead_ns.model.model import PrivheadModel
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
 from privhead_ns.run_folder import anonymous_host, config_being_loaded, disk_errors, portable, resolved
 
+FINITE_LOSS_INTERVAL = 10
+"""Steps between two looks at the loss, for each of which a GPU must come to rest; NaN, once there, stays."""
+
 
 @dataclass
 class PrivheadTrainerConfig(TrainerConfig):
@@ -203,12 +206,13 @@ class PrivheadTrainer(Trainer):
         """Runs a step.
 
         Raises:
-            UserError: if the loss is no longer finite; the last checkpoint is left as it is.
+            UserError: if the loss is no longer finite, which is looked for every few steps; the last checkpoint is left
+                as it is.
             KeyboardInterrupt: if Ctrl-C was pressed meanwhile.
         """
         loss, *others = super().train_iteration(step)
-        if not torch.isfinite(loss):
-            raise UserError(f"The loss became {float(loss)} at step {step}: {self._what_remains()}")
+        if step % FINITE_LOSS_INTERVAL == 0 and not torch.isfinite(loss):
+            raise UserError(f"The loss became {float(loss)} by step {step}: {self._what_remains()}")
         if self.interrupted:
             raise KeyboardInterrupt
         return loss, *others

@@ -222,6 +222,12 @@ def test_a_sweep_attacks_trains_evaluates_and_goes_on_where_it_was_stopped(
         run_sweep((head,), (), chosen, tmp_path / "sweep", [Toy(), Toy()], schedule, QUIET)
     with pytest.raises(UserError, match="same name"):
         run_sweep((head, head), (), chosen, tmp_path / "new", [Toy()], schedule, QUIET)
+    note = tmp_path / "sweep" / "sweep_of.json"
+    note.write_text(
+        json.dumps({key: value for key, value in json.loads(note.read_text()).items() if key != "distance"})
+    )
+    with pytest.raises(UserError, match="another measure of distance"):
+        run_sweep(*arguments)
 
 
 def test_protection_in_memory_is_that_of_the_files(heads: list[Path], tmp_path: Path) -> None:

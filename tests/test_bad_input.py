@@ -124,7 +124,7 @@ RAW_MISTAKES = {
     "protected already": (top(privhead={"format_version": 1}), "protected already"),
     "flag is a word": (frame(sensitive="false"), r"view_2\.png.*'sensitive'"),
     "scale negative": (top(mm_per_unit=-1), "mm_per_unit"),
-    "poses and masks disagree": (masks_in_the_corner, "masks.*camera poses.*--box"),
+    "poses and masks disagree": (masks_in_the_corner, "masks.*camera poses.*disagree"),
 }
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -14,13 +13,15 @@ from rich.console import Console
 
 from privhead_ns.benchmark import benchmark
 from privhead_ns.benchmark.benchmark import VARIANTS as ALL
-from privhead_ns.benchmark.benchmark import Measurement, Settings, run_benchmark, train_timed
+from privhead_ns.benchmark.benchmark import Measurement, Settings, measure, run_benchmark, train_timed
 from privhead_ns.benchmark.oracle import OracleDataManagerConfig, OracleDataParserConfig
 from privhead_ns.benchmark.report import PAPER, STAGE_1, curve, races, ratios, table, write_report
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
+from privhead_ns.mesh.evaluate import evaluate
+from privhead_ns.mesh.files import load_mesh, save_mesh
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.training_run import TrainingRun
 
@@ -96,28 +97,29 @@ def test_goes_on_without_training_again(
 
 
 def test_results_of_another_measure_are_measured_again_from_their_meshes(
-    output: Path, raw: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+    raw: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = shutil.copytree(output, tmp_path / "out")
-    path = copy / "head" / "stage-2" / "result.json"
-    content = json.loads(path.read_text())
-    expected = content["measurements"]
-    del content["measure"]  # as it was written when distances were between samples
-    for entry in content["measurements"]:
-        entry["chamfer"] += 0.1
-        del entry["chamfer_point_to_point"], entry["face_chamfer_point_to_point"]
-    path.write_text(json.dumps(content))
-
     monkeypatch.setattr(benchmark, "train", lambda *_: pytest.fail("trained again"))
-    again = [asdict(m) for m in run_benchmark([raw], copy, ["stage-2"], SETTINGS, console)]
-    for found, entry in zip(again, expected, strict=True):
-        assert found == pytest.approx(entry, rel=1e-3)
-    assert json.loads(path.read_text())["measure"] == "point to surface"
+    mesh = load_mesh(raw / "gt_mesh.ply")
+    mesh.vertices += 0.01 * mesh.vertex_normals
+    path = tmp_path / "head" / "stage-2" / "step-9.ply"
+    path.parent.mkdir(parents=True)
+    save_mesh(mesh, path)
+    entry = asdict(measurement(head="head", mesh="head/stage-2/step-9.ply"))
+    del entry["chamfer_point_to_point"], entry["face_chamfer_point_to_point"]
+    result = path.with_name("result.json")
+    result.write_text(json.dumps({"measurements": [entry]}))  # as it was written when distances were between samples
 
-    (copy / expected[0]["mesh"]).unlink()
-    monkeypatch.setattr(benchmark, "MEASURE", "another")
+    (found,) = measure(raw, tmp_path, "stage-2", SETTINGS, console)
+    expected = evaluate(mesh, raw)
+    assert (found.chamfer, found.f_score) == pytest.approx((expected.head.chamfer, expected.head.f_score), rel=1e-3)
+    assert (found.step, found.seconds, found.mesh) == (entry["step"], entry["seconds"], entry["mesh"])
+    assert json.loads(result.read_text())["measure"] == "point to surface"
+    path.unlink()
+    assert measure(raw, tmp_path, "stage-2", SETTINGS, console) == [found]
+    result.write_text(json.dumps({"measurements": [entry]}))
     with pytest.raises(UserError, match="no mesh file"):
-        run_benchmark([raw], copy, ["stage-2"], SETTINGS, console)
+        measure(raw, tmp_path, "stage-2", SETTINGS, console)
 
 
 def test_figures_are_to_the_surface(output: Path) -> None:

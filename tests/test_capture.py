@@ -74,12 +74,13 @@ def test_grey_images_become_rgb(tmp_path: Path, mode: str, pixels: np.ndarray, e
 
 def test_alpha_is_coverage_and_joins_the_mask(tmp_path: Path) -> None:
     folder = write_raw_capture(tmp_path / "raw")
-    alpha = np.full((SIZE, SIZE), 200, np.uint8)
+    alpha = np.full((SIZE, SIZE), 255, np.uint8)
+    alpha[:, SIZE // 2 :] = 0
     replace_first_image(folder, Image.fromarray(np.dstack([photograph(0), alpha])))
     rgb, coverage = read_image(load_raw_capture(folder).frames[0])
     np.testing.assert_array_equal(rgb, photograph(0))
     assert coverage is not None
-    np.testing.assert_array_equal(coverage, np.minimum(disc(), 200))
+    np.testing.assert_array_equal(coverage, np.minimum(disc(), alpha))
 
 
 def test_mask_of_zeros_and_ones(tmp_path: Path) -> None:
@@ -277,12 +278,12 @@ def test_composition_over_the_background() -> None:
 
 def test_room_does_not_bleed_into_averaged_pixels() -> None:
     """A pixel half head, half room becomes half head, half background, whatever the room's colour."""
-    coverage = np.tile(np.array([255, 0], np.uint8), (4, 2))
+    coverage = np.tile(np.array([255] * 3 + [0] * 5, np.uint8), (8, 1))
     rgb = np.where(coverage[..., None] > 0, np.uint8(100), np.uint8(250)).repeat(3, axis=-1)
-    view = develop(rgb, coverage, pinhole(4), 2, BLACK)
-    np.testing.assert_allclose(view.rgb, 50 / 255, atol=1e-6)
+    view = develop(rgb, coverage, pinhole(8), 4, BLACK)
+    np.testing.assert_allclose(view.rgb[0, :, 0], np.array([100, 50, 0, 0]) / 255, atol=1e-6)
     assert view.coverage is not None
-    np.testing.assert_allclose(view.coverage, 0.5, atol=1e-6)
+    np.testing.assert_allclose(view.coverage, [[1, 0.5, 0, 0]] * 4, atol=1e-6)
 
 
 def test_resizing_averages_areas_and_scales_the_camera() -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.voxels import trilinear
 
 AABB = torch.tensor([[-1.0, -0.8, 0.2], [1.0, 1.2, 2.7]])
 VOXEL = 0.0507
@@ -66,7 +65,7 @@ def test_the_table_is_the_sdf_and_its_gradient() -> None:
     axes = [torch.linspace(a, b, n) for a, b, n in zip(*AABB.tolist(), geometry.sdf.shape, strict=True)]
     points = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1)
     torch.testing.assert_close(head.sdf(points), geometry.sdf, rtol=1e-4, atol=1e-5)
-    rows = trilinear(geometry.table, head.normalize(points)).movedim(-1, 0)
+    rows = head.trilinear(geometry.table, head.normalize(points)).movedim(-1, 0)
     torch.testing.assert_close(rows, torch.stack([geometry.sdf, *geometry.gradient]), rtol=1e-4, atol=1e-3)
     step = points[11, 10, 10] - points[9, 10, 10]
     slope = (head.sdf(points[11, 10, 10][None]) - head.sdf(points[9, 10, 10][None])) / step[0]
@@ -96,31 +95,21 @@ def test_beta_is_a_fraction_of_the_longest_side() -> None:
     assert float(field().beta) == pytest.approx(2.5 * 0.03)
 
 
-def test_what_is_not_visible_is_black_and_has_no_magnitude() -> None:
+def test_colours_lie_between_0_and_1_and_magnitudes_above_0() -> None:
     head, positions = dented(), inside(40)
     normals = torch.nn.functional.normalize(positions, dim=-1)
-    visible = torch.arange(40) % 3 == 0
-    colors, magnitudes = head.appearance(positions, normals, visible, -normals)
-    everywhere, all_magnitudes = head.appearance(positions, normals, torch.ones_like(visible), -normals)
-    assert magnitudes is not None and all_magnitudes is not None
-    assert (colors[~visible] == 0).all() and (magnitudes[~visible] == 0).all()
-    torch.testing.assert_close(colors[visible], everywhere[visible])
-    torch.testing.assert_close(magnitudes[visible], all_magnitudes[visible])
-    assert ((everywhere > 0) & (everywhere < 1)).all() and (all_magnitudes > 0).all()
-    assert everywhere.std(dim=0).min() > 1e-3
-
-
-def test_nothing_visible_is_all_black() -> None:
-    colors, magnitudes = field().appearance(inside(6), torch.zeros(6, 3), torch.zeros(6, dtype=torch.bool))
-    assert (colors == torch.zeros(6, 3)).all()
-    assert magnitudes is None
+    colors, magnitudes = head.appearance(positions, normals, -normals)
+    assert magnitudes is not None
+    assert ((colors > 0) & (colors < 1)).all() and (magnitudes > 0).all()
+    assert colors.std(dim=0).min() > 1e-3
+    assert head.appearance(positions, normals)[1] is None
 
 
 def test_colour_is_the_same_from_all_sides_and_magnitude_is_not() -> None:
     head, positions = dented(), inside(40)
-    normals, visible = torch.nn.functional.normalize(positions, dim=-1), torch.ones(40, dtype=torch.bool)
-    colors, magnitudes = head.appearance(positions, normals, visible, -normals)
-    colors_aside, magnitudes_aside = head.appearance(positions, normals, visible, normals.roll(1, dims=-1))
+    normals = torch.nn.functional.normalize(positions, dim=-1)
+    colors, magnitudes = head.appearance(positions, normals, -normals)
+    colors_aside, magnitudes_aside = head.appearance(positions, normals, normals.roll(1, dims=-1))
     assert magnitudes is not None and magnitudes_aside is not None
     assert torch.equal(colors, colors_aside)
     assert (magnitudes != magnitudes_aside).any()
@@ -129,8 +118,7 @@ def test_colour_is_the_same_from_all_sides_and_magnitude_is_not() -> None:
 @pytest.mark.parametrize("wanted", ["color", "magnitude"])
 def test_colour_and_magnitude_share_features_but_no_network(wanted: str) -> None:
     head, positions = field(), inside(40)
-    visible = torch.ones(40, dtype=torch.bool)
-    colors, magnitudes = head.appearance(positions, torch.rand_like(positions), visible, torch.rand_like(positions))
+    colors, magnitudes = head.appearance(positions, torch.rand_like(positions), torch.rand_like(positions))
     assert magnitudes is not None
     own, other = head.color_network, head.magnitude_network
     if wanted == "magnitude":

@@ -147,7 +147,9 @@ def model(background: tuple[float, float, float] | None = (0.0, 0.0, 0.0)) -> Pr
     torch.manual_seed(0)
     config = PrivheadModelConfig(voxel_size=1.0, num_coarse_samples=8, num_samples=8)
     metadata = {
+        "protected": [True, True, False],
         "pixel_size": 0.09,
+        "mm_per_unit": None,
         "operator": OperatorConfig(),
         "magnitude_maximum": math.sqrt(3),
         "background": background,
@@ -264,6 +266,7 @@ def test_the_same_seed_gives_the_same_model(background: tuple[float, float, floa
 
     first, second, untrained = trained(), trained(), model(background).state_dict()
     assert first.keys() == second.keys()
+    assert first.pop("_extra_state") == second.pop("_extra_state")
     for name in first:
         torch.testing.assert_close(first[name], second[name], rtol=0, atol=0)
     assert not torch.equal(first["field.sdf_grids.grids.0"], untrained["field.sdf_grids.grids.0"])

@@ -8,6 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from privhead_ns.errors import UserError
 from privhead_ns.operators import SMOOTHING, GradientMagnitude, OperatorConfig, quantise
@@ -97,6 +99,43 @@ def test_blur_agrees_with_opencv() -> None:
     expected = GradientMagnitude("central")(torch.from_numpy(blurred).permute(2, 0, 1)[None])
     inner = sigma.margin - 1
     torch.testing.assert_close(sigma(image), expected[:, inner:-inner, inner:-inner])
+
+
+@pytest.mark.parametrize("kernel", SMOOTHING)
+@pytest.mark.parametrize("blur", [0.0, 1.2])
+def test_uses_no_convolution_and_no_matrix_product(kernel: str, blur: float) -> None:
+    """On CUDA those may round to TF32, and choose another algorithm in each run."""
+    used: set[str] = set()
+
+    class Record(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            used.add(func.overloadpacket.__name__)
+            return func(*args, **(kwargs or {}))
+
+    image, sigma = random_image(), GradientMagnitude(kernel, blur)
+    with Record():
+        sigma(image)
+    assert used <= {"slice", "add", "sub", "mul", "div", "linalg_vector_norm"}
+
+
+@pytest.mark.parametrize("kernel", SMOOTHING)
+@pytest.mark.parametrize("blur", [0.0, 1.2])
+def test_agrees_with_convolutions_in_double_precision(kernel: str, blur: float) -> None:
+    image, sigma = random_image(size=24), GradientMagnitude(kernel, blur)
+    radius = sigma.margin - 1
+    gaussian = torch.exp(-0.5 * (torch.arange(-radius, radius + 1).double() / max(blur, 1)) ** 2)
+    gaussian = gaussian / gaussian.sum()
+    center, side = SMOOTHING[kernel]
+    smoothing = torch.tensor([side, center, side], dtype=torch.float64)
+    difference = torch.tensor([-0.5, 0.0, 0.5], dtype=torch.float64)
+    planes = F.conv2d(image.double().flatten(0, 1)[:, None], torch.outer(gaussian, gaussian)[None, None])
+    gradients = [
+        F.conv2d(planes, torch.outer(*pair)[None, None]).reshape(2, 3, *[24 - 2 * sigma.margin] * 2)
+        for pair in ((smoothing, difference), (difference, smoothing))
+    ]
+    expected = sum(gradient.norm(dim=1) for gradient in gradients)
+    assert isinstance(expected, torch.Tensor)
+    torch.testing.assert_close(sigma(image), expected.float(), rtol=0, atol=3e-7)
 
 
 def test_quantise_known_values() -> None:

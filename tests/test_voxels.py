@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -13,10 +14,12 @@ from privhead_ns.model.voxels import (
     FeaturePyramid,
     Refinement,
     ScalarPyramid,
+    Trilinear,
+    WeightedRows,
     grid_bending,
     grid_gradient,
     pyramid,
-    trilinear,
+    weighted_rows,
 )
 
 SHAPE = (5, 7, 4)
@@ -25,6 +28,10 @@ SPACING = torch.tensor([0.5, 0.25, 2.0])
 
 def random(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def trilinear(table: Tensor, positions: Tensor) -> Tensor:
+    return Trilinear((table.shape[0], table.shape[1], table.shape[2]))(table, positions)
 
 
 def grid_points(shape: tuple[int, int, int] = SHAPE) -> Tensor:
@@ -59,6 +66,23 @@ def test_trilinear_equals_grid_sample_with_its_gradient(shape: tuple[int, int, i
     ours = torch.autograd.grad((values * upstream).sum(), (table, positions))
     theirs = torch.autograd.grad((expected * upstream).sum(), (table, positions))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_the_ways_of_cpu_and_gpu_agree_with_their_gradients(channels: int) -> None:
+    rows, weights = Trilinear(SHAPE).corners(random(200, 3, seed=1))
+    table = random(5 * 7 * 4, channels).requires_grad_()
+    weights.requires_grad_()
+    upstream = random(200, channels, seed=2)
+    ways = [WeightedRows.apply(table, rows, weights), weighted_rows(table, rows, weights)]
+    gradients = [torch.autograd.grad((way * upstream).sum(), (table, weights)) for way in ways]
+    torch.testing.assert_close(ways[0], ways[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_trilinear_of_nan_reads_no_row_outside_the_table() -> None:
+    rows, _ = Trilinear(SHAPE).corners(torch.tensor([[math.nan, 0.5, math.nan]]))
+    assert (rows >= 0).all() and (rows < 5 * 7 * 4).all()
 
 
 def test_trilinear_clamps_outside() -> None:

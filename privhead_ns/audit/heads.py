@@ -132,4 +132,4 @@ def _developed(frame: RawFrame, size: int | None, like: ProtectedCapture) -> Flo
     rgb, coverage = read_image(frame)
     if size is not None and size > max(rgb.shape[:2]):
         raise UserError(f"{frame.image_path} is smaller than the audited head's {size} pixels; drop its capture.")
-    return np.clip(develop(rgb, coverage, frame.intrinsics, size, like.background).rgb, 0, 1)
+    return np.clip(develop(rgb, coverage if like.masked else None, frame.intrinsics, size, like.background).rgb, 0, 1)

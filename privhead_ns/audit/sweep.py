@@ -123,8 +123,8 @@ def claim(output_dir: Path, about: dict[str, Any]) -> None:
         raise UserError(f"--output-dir {output_dir} exists and is no sweep; choose another folder.")
     if note.exists() and read_json(note) != json.loads(json.dumps(about)):
         raise UserError(
-            f"{output_dir} holds a sweep of other captures, recognisers, steps or another measure of distance; choose "
-            "another --output-dir."
+            f"{output_dir} holds a sweep of other captures, recognisers or steps, or with another measure of distance; "
+            "choose another --output-dir."
         )
     make_private(output_dir)
     _write(note, about)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from privhead_ns.capture.camera import Intrinsics
+from privhead_ns.capture.masks import grey_off_outline
 from privhead_ns.errors import UserError
 
 ROUND_TRIP_TOLERANCE = 0.5
@@ -24,7 +25,7 @@ class DevelopedView:
     rgb: Float[np.ndarray, "height width 3"]
     """Colour in [0, 1], float32."""
     coverage: Float[np.ndarray, "height width"] | None
-    """Share of each pixel that the head covers, float32."""
+    """Share of each pixel that the head covers, float32: 0 or 1 but along the outline."""
     intrinsics: Intrinsics
 
 
@@ -41,7 +42,7 @@ def develop(
 
     Args:
         rgb: stored pixels.
-        coverage: 255 on the head, or None.
+        coverage: 255 on the head, else 0; or None.
         intrinsics: the camera of the stored pixels.
         size: longer side of the result in pixels, averaged over areas; None to keep the size.
         background: colour in [0, 1] put where there is no head.
@@ -68,7 +69,7 @@ def develop(
     result = resized(pinhole, size)
     if result != pinhole:
         planes = cv2.resize(planes, (result.width, result.height), interpolation=cv2.INTER_AREA)
-    return DevelopedView(planes[..., :3], planes[..., 3] if coverage is not None else None, result)
+    return DevelopedView(planes[..., :3], _without_stray_grey(planes[..., 3]) if coverage is not None else None, result)
 
 
 def undistorted(intrinsics: Intrinsics) -> Intrinsics:
@@ -103,6 +104,12 @@ def resized(pinhole: Intrinsics, size: int | None) -> Intrinsics:
         return pinhole
     scale = size / max(pinhole.width, pinhole.height)
     return pinhole.scaled(max(1, round(pinhole.width * scale)), max(1, round(pinhole.height * scale)))
+
+
+def _without_stray_grey(coverage: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Cuts at half where averaging left grey away from the outline: thin wisps, and whatever else is no shape."""
+    stored = (np.clip(coverage, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return np.where(grey_off_outline(stored), np.float32(stored >= 128), coverage)
 
 
 def _matrix(intrinsics: Intrinsics) -> Float[np.ndarray, "3 3"]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from skimage.measure import label
 
 from privhead_ns.capture.camera import Intrinsics, look_at_centre
@@ -50,12 +49,94 @@ def head_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
     if any(view.silhouette is None for view in views):
         radius = SPHERE_MARGIN * min(_sphere_radius(view, centre) for view in views)
         return np.stack([centre - radius, centre + radius])
-    half = max(_footprint(view, centre) for view in views)
-    box = np.stack([centre - half, centre + half])
+    box = footprint_box(views)
     for _ in range(ROUNDS):
         box = _carve(views, box)
     grow = MARGIN * (box[1] - box[0])
     return np.stack([box[0] - grow, box[1] + grow])
+
+
+@dataclass(frozen=True)
+class Votes:
+    """What the views say of the voxels that at most `allowed` of them see outside their silhouettes."""
+
+    index: Int[np.ndarray, " n"]
+    """Place of each voxel in the flattened grid of `resolution`³."""
+    centre: Float[np.ndarray, "n 3"]
+    seen: Int[np.ndarray, " n"]
+    """Number of views that have the voxel in their image."""
+    outside: Int[np.ndarray, " n"]
+    """Number of those in which it lies outside the silhouette."""
+    objector: Int[np.ndarray, " n"]
+    """The last view in which it lies outside the silhouette, -1 where there is none."""
+    voxel: Float[np.ndarray, " 3"]
+    """Size of a voxel in units."""
+
+
+def vote(
+    views: Sequence[View], box: Float[np.ndarray, "2 3"], resolution: int, allowed: int, slack: float = 0.5
+) -> Votes:
+    """Asks all views for each voxel of a box whether it lies on their silhouette.
+
+    Args:
+        views: with silhouettes.
+        box: lower and upper corner.
+        resolution: voxels along each side.
+        allowed: voxels that more views than this have outside their silhouettes are dropped on the way.
+        slack: pixels beyond the radius of a voxel's circumscribed sphere that still count as on the silhouette.
+    """
+    edges = np.linspace(box[0], box[1], resolution + 1)
+    centres = (edges[1:] + edges[:-1]) / 2
+    points = np.stack(np.meshgrid(*centres.T, indexing="ij"), axis=-1).reshape(-1, 3)
+    voxel = edges[1] - edges[0]
+    radius = float(np.linalg.norm(voxel)) / 2
+    index = np.arange(len(points))
+    seen, outside, objector = np.zeros((3, len(points)), np.int32) - [[0], [0], [1]]
+    for number, view in enumerate(views):
+        inside, head = _look_up(view, points, radius, slack)
+        against = inside & ~head
+        seen, outside = seen + inside, outside + against
+        objector = np.where(against, number, objector)
+        keep = outside <= allowed
+        if not keep.all():
+            index, points, seen, outside, objector = (a[keep] for a in (index, points, seen, outside, objector))
+    return Votes(index, points, seen, outside, objector, voxel)
+
+
+def visual_hull(
+    views: Sequence[View], box: Float[np.ndarray, "2 3"], resolution: int
+) -> Float[np.ndarray, "resolution resolution resolution"]:
+    """Returns for each voxel of a box the share of views that see it on the head, of those that have it in their image.
+
+    The visual hull proper is where the share is 1; where one of many views has a bad mask it is a little less. Voxels
+    that no view sees have 0.
+
+    Args:
+        views: with silhouettes.
+        box: lower and upper corner.
+        resolution: voxels along each side.
+    """
+    votes = vote(views, box, resolution, allowed=len(views))
+    share = (votes.seen - votes.outside) / np.maximum(votes.seen, 1)
+    return share.reshape([resolution] * 3)
+
+
+def project(view: View, points: Float[np.ndarray, "n 3"]) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+    """Returns for each point the index of its pixel, row by row, or -1 outside the image, and the depth in units."""
+    camera = view.intrinsics
+    local = (points - view.camera_to_world[:3, 3]) @ view.camera_to_world[:3, :3]
+    depth = np.maximum(-local[:, 2], 1e-9)
+    x = np.floor(camera.fl_x * local[:, 0] / depth + camera.cx)
+    y = np.floor(-camera.fl_y * local[:, 1] / depth + camera.cy)
+    inside = (local[:, 2] < 0) & (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
+    return np.where(inside, y * camera.width + x, -1).astype(np.int64), depth
+
+
+def distance_from(pixels: Bool[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+    """Returns each pixel's distance in pixels to the nearest that is set, infinite where none is."""
+    if not pixels.any():
+        return np.full(pixels.shape, np.inf, np.float32)
+    return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
 def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
@@ -64,47 +145,33 @@ def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.nda
     Voxels that fewer than half of the views see are dropped, and so are smaller bodies: what lies in front of a few
     cameras and outside all other images would stay for want of a view that removes it.
     """
-    edges = np.linspace(box[0], box[1], VOXELS + 1)
-    centres = (edges[1:] + edges[:-1]) / 2
-    points = np.stack(np.meshgrid(*centres.T, indexing="ij"), axis=-1).reshape(-1, 3)
-    voxel = edges[1] - edges[0]
-    kept, seen = np.ones(len(points), dtype=bool), np.zeros(len(points), dtype=int)
-    for view in views:
-        inside, head = _look_up(view, points, float(np.linalg.norm(voxel)) / 2)
-        kept &= head | ~inside
-        seen += inside
-    kept &= 2 * seen >= len(views)
+    votes = vote(views, box, VOXELS, allowed=0)
+    kept = 2 * votes.seen >= len(views)
     if not kept.any():
         raise UserError(
             "No point in space lies inside the masks of all views: the masks and the camera poses in transforms.json "
             "disagree; check that masks are white on the head and that poses belong to these images, or give --box."
         )
-    bodies = np.asarray(label(kept.reshape([VOXELS] * 3)))
-    found = points[bodies.ravel() == np.bincount(bodies[bodies > 0]).argmax()]
-    return np.stack([found.min(axis=0) - voxel / 2, found.max(axis=0) + voxel / 2])
+    grid = np.zeros(VOXELS**3, dtype=bool)
+    grid[votes.index[kept]] = True
+    bodies = np.asarray(label(grid.reshape([VOXELS] * 3))).ravel()[votes.index]
+    found = votes.centre[bodies == np.bincount(bodies[bodies > 0]).argmax()]
+    return np.stack([found.min(axis=0) - votes.voxel / 2, found.max(axis=0) + votes.voxel / 2])
 
 
 def _look_up(
-    view: View, points: Float[np.ndarray, "n 3"], radius: float
+    view: View, points: Float[np.ndarray, "n 3"], radius: float, slack: float
 ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Says which points a view has in its image, and which of those lie within `radius` units of the silhouette."""
+    """Says which points a view has in its image, and which of those lie on the silhouette.
+
+    A point counts as on the silhouette up to `radius` units and `slack` pixels away from it.
+    """
     assert view.silhouette is not None
-    camera = view.intrinsics
-    local = (points - view.camera_to_world[:3, 3]) @ view.camera_to_world[:3, :3]
-    depth = np.maximum(-local[:, 2], 1e-9)
-    x = np.floor(camera.fl_x * local[:, 0] / depth + camera.cx)
-    y = np.floor(-camera.fl_y * local[:, 1] / depth + camera.cy)
-    inside = (local[:, 2] < 0) & (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
-    if not inside.any():
-        return inside, inside
-    pixels = math.ceil(radius * max(camera.fl_x, camera.fl_y) / depth[inside].min())
-    # dilating by more than the image's size changes nothing
-    pixels = min(pixels, max(camera.width, camera.height))
-    grown = cv2.dilate((view.silhouette > 0).astype(np.uint8), np.ones((2 * pixels + 1, 1), np.uint8))
-    grown = cv2.dilate(grown, np.ones((1, 2 * pixels + 1), np.uint8))
-    head = np.zeros(len(points), dtype=bool)
-    head[inside] = grown[y[inside].astype(int), x[inside].astype(int)] > 0
-    return inside, head
+    pixel, depth = project(view, points)
+    inside = pixel >= 0
+    focal = max(view.intrinsics.fl_x, view.intrinsics.fl_y)
+    away = distance_from(view.silhouette > 0).ravel()[pixel]
+    return inside, inside & (away <= radius * focal / depth + slack)
 
 
 def _sphere_radius(view: View, centre: Float[np.ndarray, " 3"]) -> float:
@@ -127,6 +194,13 @@ def _sphere_radius(view: View, centre: Float[np.ndarray, " 3"]) -> float:
             "box with --box x0 y0 z0 x1 y1 z1."
         )
     return radius
+
+
+def footprint_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
+    """Returns the cube at the point that the cameras look at, as large as what the widest view covers there."""
+    centre = look_at_centre(np.stack([view.camera_to_world for view in views]))
+    half = max(_footprint(view, centre) for view in views)
+    return np.stack([centre - half, centre + half])
 
 
 def _footprint(view: View, centre: Float[np.ndarray, " 3"]) -> float:

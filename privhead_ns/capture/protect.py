@@ -19,9 +19,11 @@ from torch import Tensor
 from privhead_ns.capture.develop import DevelopedView, develop, resized
 from privhead_ns.capture.face_check import shows_face
 from privhead_ns.capture.hull import View, head_box
+from privhead_ns.capture.mask_files import check_masks_complete, without_masks
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE
 from privhead_ns.capture.raw import RawCapture, RawFrame, load_raw_capture, read_image
 from privhead_ns.capture.sensitivity import Vector, classify, matches
+from privhead_ns.capture.silhouettes import check_outline, check_silhouettes
 from privhead_ns.capture.summary import ProtectSummary
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
@@ -44,6 +46,7 @@ def protect(
     neutral_beyond_deg: float = 100.0,
     allow_face: Sequence[str] = (),
     box: Box | None = None,
+    ignore_masks: bool = False,
     console: Console | None = None,
 ) -> ProtectSummary:
     """Writes the protected capture of a raw one; `output_dir` appears whole or not at all, for its owner alone (0700).
@@ -59,16 +62,19 @@ def protect(
         neutral, sensitive, face_direction, neutral_beyond_deg: see `classify`.
         allow_face: globs of neutral frames to take although a face is found in them.
         box: holds the head; None to find it.
+        ignore_masks: whether to use neither masks nor alpha channels.
         console: where progress is shown.
 
     Raises:
-        UserError: if an input is missing, broken or contradictory, a face is found in a neutral view, or a photograph
-            is declared neutral and is sensitive under another name.
+        UserError: if an input is missing, broken or contradictory, masks are no shapes or disagree with each other, a
+            face is found in a neutral view, or a photograph is declared neutral and is sensitive under another name.
     """
     check_new_folder(output_dir)
     _check_background(background)
     sigma = operator.setup()
     capture = load_raw_capture(data)
+    if ignore_masks:
+        capture = without_masks(capture)
     is_sensitive = classify(capture, neutral, sensitive, face_direction, neutral_beyond_deg)
     may_show_face = matches(capture, allow_face, "--allow-face")
     width, height = _common_size(capture, size, sigma.margin)
@@ -81,7 +87,10 @@ def protect(
         digests.append(hashlib.sha256(rgb.tobytes()).digest())
         views.append(_check_view(frame, rgb, coverage, size, background, look_for_face))
     _check_copies(capture, digests, is_sensitive)
-    aabb = head_box(views) if box is None else _read_box(box) - capture.origin
+    check_masks_complete(capture, views)
+    doubtful = check_silhouettes(views, [frame.name for frame in capture.frames])
+    sound = [view for index, view in enumerate(views) if index not in doubtful]
+    aabb = head_box(sound) if box is None else _read_box(box) - capture.origin
     with whole_folder(output_dir) as folder:
         entries = []
         for index, frame in enumerate(track(capture.frames, "Protecting", console=console)):
@@ -114,6 +123,7 @@ def protect(
         operator=operator,
         resized_from=next((frame.resized_from for frame in capture.frames if frame.resized_from), None),
         geographic=bool(capture.origin.any()),
+        doubtful=tuple(f"{capture.frames[index].name}: {why}" for index, why in doubtful.items()),
     )
 
 
@@ -211,8 +221,7 @@ def _check_view(
     silhouette = None
     if view.coverage is not None:
         silhouette = (view.coverage > 0).astype(np.uint8)
-        if not silhouette.any():
-            raise UserError(f"The mask of {frame.name} is empty: it must be white on the head; correct it.")
+        check_outline(silhouette, frame.name)
     return View(frame.camera_to_world, view.intrinsics, silhouette)
 
 

@@ -3,7 +3,7 @@
 transforms.json     cameras, kinds of views, operator, box; see `ProtectedCapture`
 neutral/000.png     8-bit RGB; there need not be any
 protected/003.png   16-bit single channel, the magnitude that σ left
-masks/000.png       8-bit grey, 255 on the head; where the photograph had a mask
+masks/000.png       8-bit grey, 255 on the head, 0 elsewhere, grey along the outline alone; where there was a mask
 known/000.png       8-bit grey, 255 where something is known of the view; where that is not everywhere
 """
 
@@ -13,6 +13,7 @@ import math
 import struct
 import zlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,6 +21,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from privhead_ns.capture.masks import grey_off_outline
 from privhead_ns.capture.transforms import (
     capture_folder,
     read_frames,
@@ -88,8 +90,9 @@ def load_protected_capture(folder: Path) -> ProtectedCapture:
     """Reads a protected capture; opens no file but transforms.json and those that it lists.
 
     Raises:
-        UserError: if something is missing or broken, the capture is raw or from a newer version, there is no
-            protected view, a file lies outside the folder, or a file is not of exactly the format promised.
+        UserError: if something is missing or broken, the capture is raw or from a newer version, there is no protected
+            view, a file lies outside the folder, or a file is not of exactly the format promised: a mask that is no
+            shape, for one.
     """
     folder = capture_folder(folder)
     path = folder / "transforms.json"
@@ -182,7 +185,7 @@ def _read_frame(frame: dict[str, Any], path: Path, width: int, height: int) -> P
     _check_png(image, COLOUR if kind == "neutral" else MAGNITUDE, width, height, kind)
     masks = {key: _inside(path.parent, frame[key], where) for key in MASKS if frame.get(key) is not None}
     for file in masks.values():
-        _check_png(file, MASK, width, height, "mask")
+        _check_shape(_check_png(file, MASK, width, height, "mask"), file)
     return ProtectedFrame(
         path=image,
         mask_path=masks.get("mask_path"),
@@ -207,8 +210,11 @@ def _inside(folder: Path, name: Any, where: str) -> Path:
     return folder / name
 
 
-def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role: str) -> None:
+def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role: str) -> bytes:
     """Checks that a file is a whole PNG of exactly one pixel format and size, and holds nothing but pixels.
+
+    Returns:
+        the file's bytes.
 
     Raises:
         UserError: if not. The pixels themselves are not decoded.
@@ -246,4 +252,22 @@ def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role:
         raise UserError(
             f"{path} is {header[0]}x{header[1]} pixels, but transforms.json says {width}x{height}; protect the "
             "photographs again."
+        )
+    return data
+
+
+def _check_shape(data: bytes, path: Path) -> None:
+    """Checks that a mask has grey along its outline alone.
+
+    Raises:
+        UserError: if not.
+    """
+    try:
+        mask = np.asarray(Image.open(BytesIO(data)))
+    except (OSError, SyntaxError, ValueError):
+        raise UserError(f"{path} cannot be decoded; copy it again from where it was protected.") from None
+    if grey_off_outline(mask).any():
+        raise UserError(
+            f"{path} holds grey away from the head's outline, and a mask must be a shape, for it could carry a "
+            "photograph; protect the photographs again."
         )

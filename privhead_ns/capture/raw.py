@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from privhead_ns.capture.camera import Intrinsics, frame_origin
+from privhead_ns.capture.masks import alpha_shape, mask_shape
 from privhead_ns.capture.picture_files import UPRIGHT, decode
 from privhead_ns.capture.transforms import (
     capture_folder,
@@ -51,6 +52,8 @@ class RawFrame:
     """The same of the mask, which may be stored either way."""
     resized_from: tuple[int, int] | None = None
     """Width and height in transforms.json where the photograph has others; its intrinsics are scaled already."""
+    ignore_alpha: bool = False
+    """Whether an alpha channel is no mask."""
 
 
 @dataclass(frozen=True)
@@ -96,23 +99,19 @@ def load_raw_capture(folder: Path) -> RawCapture:
 
 
 def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"] | None]:
-    """Decodes a photograph and its coverage: 255 on the head, None where it has neither mask nor alpha channel.
+    """Decodes a photograph and its coverage: 255 on the head, else 0; None where it has neither mask nor alpha channel.
 
-    Both are turned by the frame's orientations. Where there are both a mask and an alpha channel, the smaller value
-    counts.
+    Both are turned by the frame's orientations. Where there are a mask and an alpha channel, the head is where both say
+    so.
 
     Raises:
-        UserError: if a file is broken, of a format that is not read, or of another size than the camera.
+        UserError: if a file is broken, of a format that is not read, or of another size than the camera, or a mask is
+            no shape.
     """
     image = _decode(frame.image_path, frame, "image")
-    coverage = None
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        coverage = np.asarray(image.getchannel("A"))
+    coverage = None if frame.ignore_alpha else alpha_shape(image, f"The alpha channel of {frame.name}")
     if frame.mask_path is not None:
-        mask = np.asarray(_to_grey(_decode(frame.mask_path, frame, "mask")))
-        # a mask of zeros and ones is as common as one of 0 and 255
-        mask = mask * np.uint8(255) if mask.max() == 1 else mask
+        mask = mask_shape(_decode(frame.mask_path, frame, "mask"), f"The mask of {frame.name}, {frame.mask_path},")
         coverage = mask if coverage is None else np.minimum(coverage, mask)
     colour = _to_grey(image) if image.mode.startswith("I") else image
     return np.asarray(colour.convert("RGB")), coverage

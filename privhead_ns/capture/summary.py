@@ -36,6 +36,9 @@ class ProtectSummary:
     geographic: bool = False
     """Whether the cameras were given in a geographic frame."""
 
+    doubtful: tuple[str, ...] = ()
+    """Views whose mask or pose agrees badly with the others, each with what is wrong."""
+
     @property
     def neutral(self) -> int:
         """Number of neutral views."""
@@ -51,6 +54,7 @@ class ProtectSummary:
         remarks = [
             *([SCALED_REMARK.format(*self.resized_from)] if self.resized_from else []),
             *([GEOGRAPHIC_REMARK] if self.geographic else []),
+            *(f"Look at {view}" for view in self.doubtful),
             f"In colour are {', '.join(self.neutral_names[:NAMED])}{more}: make sure that none shows the face.",
         ]
         return "\n".join(

@@ -13,6 +13,7 @@ from nerfstudio.data.pixel_samplers import PixelSamplerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.data.pixel_sampler import PhasePixelSampler, PhasePixelSamplerConfig
+from privhead_ns.data.rays import PinholeRayGenerator
 
 
 @dataclass
@@ -39,6 +40,12 @@ class PrivheadDataManager(VanillaDataManager[PrivheadDataset]):
 
     phase: int = 1
     """Phase of the next training step; the pipeline sets it before each."""
+
+    def setup_train(self) -> None:
+        """Sets up training data, with a ray generator that never makes a GPU wait."""
+        super().setup_train()
+        assert self.train_dataset is not None
+        self.train_ray_generator = PinholeRayGenerator(self.train_dataset.cameras.to(self.device))
 
     def _get_pixel_sampler(self, dataset: PrivheadDataset, num_rays_per_batch: int) -> PhasePixelSampler:
         """Returns a sampler whose patches leave room for the capture's σ."""

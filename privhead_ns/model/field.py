@@ -8,7 +8,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy.ndimage import gaussian_filter
 from skimage.measure import label
 from torch import Tensor, nn
@@ -18,9 +18,9 @@ from privhead_ns.model.lipschitz import LipschitzMLP
 from privhead_ns.model.voxels import (
     FeaturePyramid,
     ScalarPyramid,
+    Trilinear,
     grid_gradient,
     pyramid,
-    trilinear,
 )
 
 CHUNK = 200_000
@@ -72,6 +72,7 @@ class HeadField(nn.Module):
         x, y, z = (max(8, math.ceil(side / voxel_size) + 1) for side in extent)
         levels = pyramid((x, y, z), SDF_LEVELS)
         self.sdf_grids = ScalarPyramid(levels)
+        self.trilinear = Trilinear(levels[-1])
         self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
         self.color_network = LipschitzMLP((self.features.channels + 3, hidden_units, hidden_units, 3))
         self.magnitude_network = nn.Sequential(
@@ -124,7 +125,7 @@ class HeadField(nn.Module):
     def geometry(self) -> Geometry:
         """Tabulates the signed distance and its gradient."""
         sdf = self.sdf_grids()
-        spacing = (self.aabb[1] - self.aabb[0]) / (torch.tensor(sdf.shape, device=sdf.device) - 1)
+        spacing = (self.aabb[1] - self.aabb[0]) / self.trilinear.last
         gradient = grid_gradient(sdf, spacing)
         return Geometry(sdf, gradient, spacing, torch.stack([sdf, *gradient], dim=-1))
 
@@ -139,7 +140,7 @@ class HeadField(nn.Module):
     def sdf_function(self) -> Callable[[Float[Tensor, "*batch 3"]], Float[Tensor, "*batch"]]:
         """Returns the signed distance as a function of positions, for many calls: the grids are summed once."""
         table = self.sdf_grids()[..., None]
-        return lambda positions: trilinear(table, self.normalize(positions))[..., 0]
+        return lambda positions: self.trilinear(table, self.normalize(positions))[..., 0]
 
     def forward_geonetwork(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 1"]:
         """What Nerfstudio's marching cubes calls for signed distances."""
@@ -149,7 +150,6 @@ class HeadField(nn.Module):
         self,
         positions: Float[Tensor, "*batch 3"],
         normals: Float[Tensor, "*batch 3"],
-        visible: Bool[Tensor, "*batch"],
         directions: Float[Tensor, "*batch 3"] | None = None,
     ) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch 1"] | None]:
         """Returns how places on the surface look.
@@ -157,7 +157,6 @@ class HeadField(nn.Module):
         Args:
             positions: of the places, in capture units.
             normals: unit normals there.
-            visible: which places to look at; what is returned of the others is 0.
             directions: unit viewing directions, if magnitudes are wanted.
 
         Returns:
@@ -166,11 +165,8 @@ class HeadField(nn.Module):
             The magnitudes that the places carry, in colour units per pixel: they need not be those of the colours'
             gradients, and depend on the viewing direction, too, for a slanted surface crowds its colours together.
         """
-        features, normals = torch.tanh(self.features(self.normalize(positions[visible]))), normals[visible]
+        features = torch.tanh(self.features(self.normalize(positions)))
         colors = torch.sigmoid(self.color_network(torch.cat([features, normals], dim=-1)))
-        colors = torch.zeros_like(positions).masked_scatter(visible[..., None], colors)
         if directions is None:
             return colors, None
-        seen = torch.cat([features, normals.detach(), directions[visible]], dim=-1)
-        magnitudes = self.magnitude_network(seen)
-        return colors, torch.zeros_like(positions[..., :1]).masked_scatter(visible[..., None], magnitudes)
+        return colors, self.magnitude_network(torch.cat([features, normals.detach(), directions], dim=-1))

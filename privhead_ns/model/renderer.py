@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from privhead_ns.model.density import ALPHA, Rendering
 from privhead_ns.model.field import Geometry, HeadField
-from privhead_ns.model.voxels import trilinear
 
 NEGLIGIBLE = 1e-3
-"""Weight below which a segment's colour is not worth computing."""
+"""Opacity below which a ray has met nothing."""
 HIDDEN_SURFACE = 0.25
 """Weight of an unoccluded coarse segment that may hide a surface, when the samples to render are drawn."""
 SHALLOW = 0.1
@@ -43,13 +42,14 @@ class SurfaceRenderer(nn.Module):
 
     The first, evenly spaced samples look only at the signed distance; the second ones are drawn where those found
     opacity, and where they are too far apart to rule out a surface between them. Opacity belongs to segments between
-    neighbouring samples, colour to where the ray crosses the surface in them. Nothing is random: jittered samples make
-    the gradient so noisy that the surface wanders.
+    neighbouring samples, colour to where the ray crosses the surface in them; two neighbours share one colour, at their
+    weighted mean place, for colours cost the most. Nothing is random: jittered samples make the gradient so noisy that
+    the surface wanders. No shape depends on what the rays meet, so that a GPU need not wait for the host.
 
     Args:
         rendering: how opacity follows from signed distance.
         num_coarse_samples: evenly spaced samples per ray.
-        num_samples: samples per ray at the surface.
+        num_samples: samples per ray at the surface, an even number.
     """
 
     def __init__(self, rendering: Rendering, num_coarse_samples: int, num_samples: int) -> None:
@@ -64,27 +64,28 @@ class SurfaceRenderer(nn.Module):
         self, ray_bundle: RayBundle, field: HeadField, geometry: Geometry, with_magnitude: bool = False
     ) -> Rendered:
         """Renders rays that carry their nears and fars."""
-        with torch.no_grad():
+        with torch.no_grad(), ray_bundle.origins.device:  # where Nerfstudio is to make its constants
             coarse = self.coarse(ray_bundle)
             distances = edges(coarse)
-            sdf = trilinear(geometry.table[..., :1], field.normalize(along(ray_bundle, distances)))[..., 0]
+            sdf = field.trilinear(geometry.sdf[..., None], field.normalize(along(ray_bundle, distances)))[..., 0]
             distances = edges(self.fine(ray_bundle, coarse, self.histogram(sdf, distances, field.beta)[..., None]))
         positions = along(ray_bundle, distances)
-        sdf, *gradient = trilinear(geometry.table, field.normalize(positions)).unbind(-1)
+        sdf, *gradient = field.trilinear(geometry.table, field.normalize(positions)).unbind(-1)
         weights = self.weights(sdf, distances, field.beta)
         share = crossing(sdf[:, :-1], sdf[:, 1:], SHALLOW * torch.maximum(distances.diff(dim=1), field.beta))
         normals = F.normalize(between(torch.stack(gradient, dim=-1), share), dim=-1)
-        places = between(positions, share)
+        colored, t = pairs(weights)
+        places = torch.lerp(*halves(between(positions, share)), t)
         directions = ray_bundle.directions[:, None].expand_as(places) if with_magnitude else None
-        colors, magnitudes = field.appearance(places, normals, weights.detach() > NEGLIGIBLE, directions)
+        colors, magnitudes = field.appearance(places, F.normalize(torch.lerp(*halves(normals), t), dim=-1), directions)
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
         return Rendered(
-            rgb=(weights * colors).sum(dim=1),
+            rgb=(colored * colors).sum(dim=1),
             accumulation=accumulation.clamp(max=1),
             depth=(weights * between(distances[..., None], share)).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
-            magnitude=None if magnitudes is None else (weights * magnitudes).sum(dim=1),
+            magnitude=None if magnitudes is None else (colored * magnitudes).sum(dim=1),
         )
 
     def weights(
@@ -147,3 +148,23 @@ def between(
 ) -> Float[Tensor, "rays samples channels"]:
     """Returns the values at a share of the way from each edge along the ray to the next."""
     return torch.lerp(values[:, :-1], values[:, 1:], share[..., None])
+
+
+def halves(
+    values: Float[Tensor, "rays samples channels"],
+) -> tuple[Float[Tensor, "rays pairs channels"], Float[Tensor, "rays pairs channels"]]:
+    """Returns the values of the first and of the second segment of each pair of neighbours."""
+    return values[:, ::2], values[:, 1::2]
+
+
+def pairs(
+    weights: Float[Tensor, "rays samples"],
+) -> tuple[Float[Tensor, "rays pairs 1"], Float[Tensor, "rays pairs 1"]]:
+    """Returns the weight of each pair of neighbouring segments, and the second one's share of it.
+
+    The share has a gradient. So a colour at the weighted mean place pulls at the weights as the two colours would, if
+    colour runs linearly in between.
+    """
+    first, second = halves(weights[..., None])
+    total = first + second
+    return total, second / total.clamp(min=1e-6)

@@ -6,7 +6,7 @@ Explicit voxel grids reach a given surface in far fewer operations than a networ
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,48 @@ def pyramid(finest: Resolution, levels: int) -> list[Resolution]:
         (max(2, -(-finest[0] // 2**i)), max(2, -(-finest[1] // 2**i)), max(2, -(-finest[2] // 2**i)))
         for i in reversed(range(levels))
     ]
+
+
+class Trilinear(nn.Module):
+    """Trilinear interpolation between the points of one grid.
+
+    What depends on the resolution alone is kept as buffers: to make it in each call would copy it to the GPU each time,
+    and wait for that.
+    """
+
+    def __init__(self, resolution: Resolution) -> None:
+        super().__init__()
+        self.last: Tensor
+        self.strides: Tensor
+        self.offsets: Tensor
+        strides = torch.tensor([resolution[1] * resolution[2], resolution[2], 1])
+        corner = torch.cartesian_prod(*[torch.arange(2)] * 3)
+        self.register_buffer("last", torch.tensor(resolution) - 1, persistent=False)
+        self.register_buffer("strides", strides, persistent=False)
+        self.register_buffer("offsets", (corner * strides).sum(dim=1), persistent=False)
+
+    def forward(
+        self, table: Float[Tensor, "x y z channels"], positions: Float[Tensor, "*batch 3"]
+    ) -> Float[Tensor, "*batch channels"]:
+        """Interpolates; differentiable with respect to the table and, within a cell, the positions.
+
+        Args:
+            table: values at the grid points, channels last, so that each of the eight corners is one row of memory.
+            positions: in [0, 1] from the first to the last grid point along each axis; clamped to that range.
+        """
+        rows, weights = self.corners(positions.reshape(-1, 3))
+        flat = table.reshape(-1, table.shape[-1])
+        values = weighted_rows(flat, rows, weights) if table.is_cuda else WeightedRows.apply(flat, rows, weights)
+        return values.reshape(*positions.shape[:-1], table.shape[-1])
+
+    def corners(self, positions: Float[Tensor, "n 3"]) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
+        """Returns row numbers and weights of the eight grid points around each position in [0, 1]."""
+        scaled = positions.clamp(0, 1) * self.last
+        cell = scaled.long().clamp(min=0).minimum(self.last - 1)  # NaN as an integer is any number
+        fraction = scaled - cell
+        x, y, z = torch.stack([1 - fraction, fraction], dim=-1).unbind(-2)
+        weights = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
+        return (cell * self.strides).sum(dim=-1, keepdim=True) + self.offsets, weights.flatten(1)
 
 
 class ScalarPyramid(nn.Module):
@@ -78,11 +120,13 @@ class FeaturePyramid(nn.Module):
     def __init__(self, resolutions: list[Resolution], channels: int) -> None:
         super().__init__()
         self.tables = nn.ParameterList(torch.zeros(*resolution, channels) for resolution in resolutions)
+        self.interpolations = nn.ModuleList(Trilinear(resolution) for resolution in resolutions)
         self.channels = channels * len(resolutions)
 
     def forward(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch channels"]:
         """Interpolates every grid at positions in [0, 1]."""
-        return torch.cat([trilinear(table, positions) for table in self.tables], dim=-1)
+        pairs = zip(self.interpolations, self.tables, strict=True)
+        return torch.cat([interpolate(table, positions) for interpolate, table in pairs], dim=-1)
 
     @torch.no_grad()
     def forget_all_but(self, positions: Float[Tensor, "n 3"]) -> None:
@@ -90,8 +134,8 @@ class FeaturePyramid(nn.Module):
 
         Not all that surround a position are kept: what surrounds the border of what is kept reaches beyond it.
         """
-        for table in self.tables:
-            rows, weights = corners((table.shape[0], table.shape[1], table.shape[2]), positions)
+        for interpolate, table in zip(self.interpolations, self.tables, strict=True):
+            rows, weights = cast(Trilinear, interpolate).corners(positions)
             kept = torch.zeros(table.shape[:3].numel(), dtype=torch.bool, device=table.device)
             kept[rows.gather(1, weights.argmax(dim=1, keepdim=True))] = True
             flat = table.view(-1, table.shape[-1])
@@ -121,21 +165,6 @@ def grid_bending(grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]) -> F
     )
     x, y, z = ((pair - 2 * inner) / step for pair, step in zip(neighbours, spacing, strict=True))
     return x**2 + y**2 + z**2
-
-
-def trilinear(
-    table: Float[Tensor, "x y z channels"], positions: Float[Tensor, "*batch 3"]
-) -> Float[Tensor, "*batch channels"]:
-    """Interpolates trilinearly; differentiable with respect to the table and, within a cell, the positions.
-
-    Args:
-        table: values at the grid points, channels last, so that each of the eight corners is one row of memory.
-        positions: in [0, 1] from the first to the last grid point along each axis; clamped to that range.
-    """
-    rows, weights = corners((table.shape[0], table.shape[1], table.shape[2]), positions.reshape(-1, 3))
-    flat = table.reshape(-1, table.shape[-1])
-    values = weighted_rows(flat, rows, weights) if table.is_cuda else WeightedRows.apply(flat, rows, weights)
-    return values.reshape(*positions.shape[:-1], table.shape[-1])
 
 
 def weighted_rows(
@@ -169,18 +198,3 @@ class WeightedRows(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             to_weights = (table[rows] @ gradient[..., None])[..., 0]
         return to_table, None, to_weights
-
-
-def corners(resolution: Resolution, positions: Float[Tensor, "n 3"]) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
-    """Returns row numbers and weights of the eight grid points around each position in [0, 1]."""
-    last = torch.tensor(resolution, device=positions.device) - 1
-    scaled = positions.clamp(0, 1) * last
-    cell = scaled.long().clamp(torch.zeros_like(last), last - 1)  # NaN as an integer is any number
-    fraction = scaled - cell
-    x, y, z = torch.stack([1 - fraction, fraction], dim=-1).unbind(-2)
-    weights = x[:, :, None, None] * y[:, None, :, None] * z[:, None, None, :]
-    bit = torch.arange(2, device=positions.device)
-    strides = resolution[1] * resolution[2], resolution[2]
-    offsets = bit[:, None, None] * strides[0] + bit[:, None] * strides[1] + bit
-    first = cell[:, 0] * strides[0] + cell[:, 1] * strides[1] + cell[:, 2]
-    return first[:, None] + offsets.flatten(), weights.flatten(1)

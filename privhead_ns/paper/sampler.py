@@ -83,7 +83,7 @@ def opacity_bound(
 def safe_beta(distances: Float[Tensor, "rays n"], tolerance: float) -> Beta:
     """Returns β₊ at which the bound is at most the tolerance whatever the sdf (Yariv et al. 2021, Lemma 2)."""
     total = distances.diff(dim=1).square().sum(dim=1, keepdim=True)
-    return (total / (4 * torch.log1p(torch.tensor(tolerance)))).sqrt()
+    return (total / (4 * math.log1p(tolerance))).sqrt()
 
 
 def bisect_beta(
@@ -138,6 +138,11 @@ def jitter(distances: Float[Tensor, "rays n"]) -> Float[Tensor, "rays n"]:
     return torch.lerp(low, high, torch.rand_like(distances))
 
 
+def converged(upper: Beta, wanted: Beta) -> bool:
+    """Returns whether the bound holds on all rays with the density's own β. On a GPU, the host waits for the answer."""
+    return bool((upper <= wanted).all())
+
+
 @torch.no_grad()
 def error_bounded_samples(
     ray_sdf: RaySdf,
@@ -170,7 +175,7 @@ def error_bounded_samples(
     wanted, upper = beta.reshape(1, 1), safe_beta(distances, settings.tolerance)
     upper = bisect_beta(sdf, distances, wanted, upper, settings)
     for _ in range(settings.rounds):
-        if bool((upper <= wanted).all()):
+        if converged(upper, wanted):
             break
         more = inverse_cdf(distances, opacity_bound(sdf, distances, upper) + 1e-6, even(settings.added))
         distances, order = torch.cat([distances, more], dim=1).sort(dim=1)
