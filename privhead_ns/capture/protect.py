@@ -88,6 +88,11 @@ def protect(
         views.append(_check_view(frame, rgb, coverage, size, background, look_for_face))
     _check_copies(capture, digests, is_sensitive)
     check_masks_complete(capture, views)
+    if all(is_sensitive) and views[0].silhouette is None:
+        raise UserError(
+            f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks, so nothing would tell "
+            "where the head is: add a mask_path to every frame, or declare those that show no face with --neutral GLOB."
+        )
     doubtful = check_silhouettes(views, [frame.name for frame in capture.frames])
     sound = [view for index, view in enumerate(views) if index not in doubtful]
     aabb = head_box(sound) if box is None else _read_box(box) - capture.origin

@@ -43,7 +43,7 @@ def classify(
         One value per frame, True for sensitive.
 
     Raises:
-        UserError: if a glob matches nothing, the direction or angle is impossible, or all frames or none are sensitive.
+        UserError: if a glob matches nothing, the direction or angle is impossible, or no frame is sensitive.
     """
     declared_neutral = matches(capture, neutral, "--neutral")
     declared_sensitive = matches(capture, sensitive, "--sensitive")
@@ -57,11 +57,6 @@ def classify(
             says_neutral |= bool(angles[index] > neutral_beyond_deg)
         result.append(says_sensitive or not says_neutral)
     transforms = capture.folder / "transforms.json"
-    if all(result):
-        raise UserError(
-            f"All {len(result)} frames of {transforms} are sensitive, but training needs neutral views: declare those "
-            'that show no face with "sensitive": false, with --neutral GLOB, or with --face-direction.'
-        )
     if not any(result):
         raise UserError(
             f"All {len(result)} frames of {transforms} are declared neutral, so nothing would be protected: declare "

@@ -51,11 +51,12 @@ class ProtectSummary:
             "what lies outside the head's outline replaced by one colour" if masked else "surroundings included"
         )
         more = f" and {self.neutral - NAMED} more" if self.neutral > NAMED else ""
+        names = ", ".join(self.neutral_names[:NAMED])
         remarks = [
             *([SCALED_REMARK.format(*self.resized_from)] if self.resized_from else []),
             *([GEOGRAPHIC_REMARK] if self.geographic else []),
             *(f"Look at {view}" for view in self.doubtful),
-            f"In colour are {', '.join(self.neutral_names[:NAMED])}{more}: make sure that none shows the face.",
+            *([f"In colour are {names}{more}: make sure that none shows the face."] if names else []),
         ]
         return "\n".join(
             [

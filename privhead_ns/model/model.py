@@ -250,7 +250,8 @@ class PrivheadModel(Model):
                 outputs = self(rays)
                 meets = outputs["accumulation"][:, 0] > 0.5
                 places.append((rays.origins + rays.directions * outputs["depth"])[meets])
-        self.field.features.forget_all_but(self.field.normalize(torch.cat(places)))
+        seen = torch.cat([self.field.aabb[:0], *places])
+        self.field.features.forget_all_but(self.field.normalize(seen))
         if self.background is not None:
             self.background.forget()
         self.painted = False
