@@ -56,10 +56,9 @@ def classify(
             says_sensitive |= bool(angles[index] <= neutral_beyond_deg)
             says_neutral |= bool(angles[index] > neutral_beyond_deg)
         result.append(says_sensitive or not says_neutral)
-    transforms = capture.folder / "transforms.json"
     if not any(result):
         raise UserError(
-            f"All {len(result)} frames of {transforms} are declared neutral, so nothing would be protected: declare "
+            f"All {len(result)} frames of {capture.folder / 'transforms.json'} are declared neutral, so nothing would be protected: declare "
             'those that show the face with "sensitive": true, with --sensitive GLOB, or with --face-direction.'
         )
     return result
