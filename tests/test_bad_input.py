@@ -140,7 +140,6 @@ def test_bad_raw_capture(tmp_path: Path, mistake: str) -> None:
 
 
 BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
-    "all sensitive": ({"sensitive": ["*"]}, "All 6 frames.*--neutral"),
     "none sensitive": ({"neutral": ["images/*"]}, "All 6 frames.*--sensitive"),
     "neutral glob without a match": ({"neutral": ["rear_*"]}, r"--neutral 'rear_\*'"),
     "sensitive glob without a match": ({"sensitive": ["face_*"]}, r"--sensitive 'face_\*'"),
@@ -237,7 +236,7 @@ PROTECTED_MISTAKES = {
     "no transforms.json": (remove("transforms.json"), "transforms.json"),
     "broken transforms.json": (write("transforms.json", b"{"), "transforms.json"),
     "a raw capture": (without("privhead"), "privhead protect --data .* --output-dir"),
-    "a version from the future": (about(format_version=2), "version 2.*upgrade"),
+    "a version from the future": (about(format_version=3), "version 3.*upgrade"),
     "no version": (about(format_version=None), "format_version"),
     "no operator": (about(operator=None), "operator"),
     "bad box": (about(aabb=[[1, 1, 1], [0, 0, 0]]), "aabb"),
@@ -257,7 +256,6 @@ PROTECTED_MISTAKES = {
     "pose with NaN": (pose(lambda m: m.__setitem__((0, 0), math.nan)), "NaN"),
     "focal length zero": (frame(fl_x=0), "fl_x"),
     "unknown kind": (frame(kind="raw"), "kind"),
-    "no neutral view": (only("protected"), "no neutral view"),
     "no protected view": (only("neutral"), "no protected view"),
     "a path that climbs out": (frame(file_path="../raw/images/view_2.png"), "outside"),
     "an absolute path": (frame(mask_path="/etc/passwd"), "outside"),

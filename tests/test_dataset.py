@@ -56,7 +56,7 @@ def test_views_are_of_the_kinds_protected(dataset: PrivheadDataset) -> None:
 @pytest.mark.parametrize("index", FACES)
 def test_a_protected_view_is_grey(dataset: PrivheadDataset, capture: Path, index: int) -> None:
     data = dataset[index]
-    assert set(data) - {"mask"} == {"image_idx", "image", "magnitude", "within", "protected"}
+    assert set(data) - {"mask"} == {"image_idx", "image", "magnitude", "known", "sigma_known", "within", "protected"}
     image = data["image"]
     assert image.shape == (SIZE, SIZE, 3)
     assert torch.equal(image[..., 0], image[..., 1]) and torch.equal(image[..., 0], image[..., 2])
@@ -122,8 +122,11 @@ def test_masks_are_shares_of_pixels(dataset: PrivheadDataset) -> None:
 
 
 def test_cameras_are_those_of_the_capture(dataset: PrivheadDataset) -> None:
+    frame = dataset.metadata["frame"]
     for index, pose in enumerate(ring()):
-        np.testing.assert_allclose(dataset.cameras.camera_to_worlds[index], pose[:3], atol=1e-6)
+        np.testing.assert_allclose(dataset.cameras.camera_to_worlds[index][:, :3], pose[:3, :3], atol=1e-6)
+        place = frame.to_capture(dataset.cameras.camera_to_worlds[index][:, 3].numpy())
+        np.testing.assert_allclose(place, pose[:3, 3], atol=1e-5)
     np.testing.assert_allclose(dataset.cameras.fx, FOCAL)
     np.testing.assert_allclose(dataset.cameras.cx, SIZE / 2)
     rays = dataset.cameras.generate_rays(0, coords=torch.tensor([[SIZE / 2, SIZE / 2]]))

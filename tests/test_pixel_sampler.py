@@ -22,6 +22,7 @@ def image_batch(height: int = HEIGHT, width: int = WIDTH, masks: bool = False) -
     batch = {
         "image": image,
         "magnitude": image.sum(dim=-1, keepdim=True),
+        "known": torch.ones_like(image[..., :1]),
         "protected": PROTECTED,
         "image_idx": torch.tensor(NUMBERS),
     }
@@ -61,12 +62,31 @@ def test_values_are_those_at_the_indices(phase: int | None, masks: bool) -> None
     assert torch.equal(pixels["protected"], private)
 
 
-@pytest.mark.parametrize("masks", [False, True])
-def test_phase_1_sees_every_neutral_view_and_no_protected_one(masks: bool) -> None:
-    pixels = drawn(1, masks, neutral_rays=100)
+def test_phase_1_sees_every_neutral_view_and_no_protected_one() -> None:
+    pixels = drawn(1, neutral_rays=100)
     assert len(pixels["indices"]) == 10 * 100
     assert set(pixels["indices"][:, 0].tolist()) == numbers(protected=False)
     assert not pixels["protected"].any()
+
+
+def test_silhouettes_of_protected_views_count_in_phase_1() -> None:
+    pixels = drawn(1, masks=True, neutral_rays=100, silhouette_rays=30)
+    assert pixels["protected"].sum() == 10 * 30
+    assert len(pixels["indices"]) == 10 * 130
+    assert set(pixels["indices"][pixels["protected"]][:, 0].tolist()) == numbers(protected=True)
+
+
+@pytest.mark.parametrize("phase", [1, 2])
+def test_nothing_is_drawn_about_pixels_of_which_nothing_is_known(phase: int) -> None:
+    source, images = sampler(phase, patches=4, patch_size=1), image_batch()
+    images["known"][:, :, 10:] = 0
+    assert all(source.sample(images)["indices"][:, 2].max() < 10 for _ in range(5))
+
+
+def test_without_neutral_views_phase_2_draws_single_pixels_of_protected_ones() -> None:
+    images = image_batch() | {"protected": torch.ones_like(PROTECTED)}
+    batch = sampler(2, neutral_rays_in_phase2=50, patches=3, patch_size=4).sample(images)
+    assert len(batch["indices"]) == 50 + 3 * 16 and batch["protected"].all()
 
 
 def test_phase_1_has_no_patches() -> None:
@@ -118,12 +138,12 @@ def test_outside_training_every_view_is_drawn_from() -> None:
 
 
 def test_neutral_pixels_lie_near_the_head_but_for_the_background_share() -> None:
-    pixels = drawn(1, masks=True, steps=20, neutral_rays=100, background_share=0.2, outline_width=2)
+    pixels = drawn(1, masks=True, steps=20, neutral_rays=100, silhouette_rays=0, background_share=0.2, outline_width=2)
     y, x = pixels["indices"][:, 1], pixels["indices"][:, 2]
     near = (y >= 6) & (y < 14) & (x >= 10) & (x < 20)
     expected = 0.8 + 0.2 * 80 / (HEIGHT * WIDTH)
     assert float(near.float().mean()) == pytest.approx(expected, abs=0.02)
-    everything = drawn(1, masks=True, steps=20, neutral_rays=100, background_share=0.0, outline_width=2)
+    everything = drawn(1, True, 20, neutral_rays=100, silhouette_rays=0, background_share=0.0, outline_width=2)
     y, x = everything["indices"][:, 1], everything["indices"][:, 2]
     assert (int(y.min()), int(y.max()), int(x.min()), int(x.max())) == (6, 13, 10, 19)
 

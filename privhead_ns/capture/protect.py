@@ -90,8 +90,8 @@ def protect(
     check_masks_complete(capture, views)
     if all(is_sensitive) and views[0].silhouette is None:
         raise UserError(
-            f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks, so nothing would tell "
-            "where the head is: add a mask_path to every frame, or declare those that show no face with --neutral GLOB."
+            f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks, so nothing would "
+            "tell where the head is: add a mask_path to every frame, or declare those without the face by --neutral."
         )
     doubtful = check_silhouettes(views, [frame.name for frame in capture.frames])
     sound = [view for index, view in enumerate(views) if index not in doubtful]

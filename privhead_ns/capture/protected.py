@@ -34,7 +34,7 @@ from privhead_ns.capture.transforms import (
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MASKS = ("mask_path", "known_path")
 FULL_SCALE = 65535
 """Stored value of the largest magnitude."""

@@ -63,10 +63,12 @@ class ProtectSummary:
                 f"{self.output_dir} may leave this machine; the photographs it was made from stay where they are.",
                 "",
                 "In it:",
-                f"  - {self.neutral} neutral views as colour photographs of {self.width}x{self.height} pixels, "
-                f"{surroundings};",
-                f"  - {self.protected} protected views as the strength of colour changes alone "
-                f"({self.operator.name}, blur {self.operator.blur:g} pixels, {self.operator.levels} levels);",
+                f"  - {self.neutral} neutral views as colour photographs, {surroundings};"
+                if names
+                else "  - no colour photograph;",
+                f"  - {self.protected} protected views of {self.width}x{self.height} pixels as the strength of colour "
+                f"changes alone ({self.operator.name}, blur {self.operator.blur:g} pixels, {self.operator.levels} "
+                "levels);",
                 f"  - {self.silhouettes} outlines of the head;",
                 "  - each camera's place and focal length, the box that holds the head and, if known, the scale.",
                 "",

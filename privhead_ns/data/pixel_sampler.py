@@ -54,6 +54,8 @@ class PhasePixelSampler(PixelSampler):
     def __init__(self, config: PhasePixelSamplerConfig, margin: int = 1, **kwargs: Any) -> None:
         super().__init__(config, **kwargs)
         self.margin = margin
+        self.num_rays = self.num_rays_per_batch
+        """Rays of the last step, which Nerfstudio reports per second."""
         self.pools: dict[str, Tensor] = {}
 
     def sample(self, image_batch: dict[str, Tensor]) -> dict[str, Any]:
@@ -96,15 +98,6 @@ class PhasePixelSampler(PixelSampler):
             "protected head": (near & protected[:, None, None]).nonzero(),
         }
 
-    @property
-    def num_rays(self) -> int:
-        """Rays of a step, as Nerfstudio reports them per second."""
-        if self.phase is None:
-            return self.num_rays_per_batch
-        if self.phase == 1:
-            return self.config.neutral_rays + self.config.silhouette_rays
-        return self.config.neutral_rays_in_phase2 + self.config.patches * self.config.patch_size**2
-
     def draw(self, kind: Literal["neutral", "protected"], number: int) -> Pixels:
         """Draws known pixels of one kind of views, most of them on or near the head; none if there is no such view."""
         if not len(self.pools[kind]):
@@ -128,6 +121,7 @@ class PhasePixelSampler(PixelSampler):
 
     def gather(self, image_batch: dict[str, Tensor], pixels: Pixels) -> dict[str, Any]:
         """Returns the values at the pixels, and the pixels with the dataset's numbers for the images."""
+        self.num_rays = len(pixels)
         image, y, x = pixels.unbind(-1)
         keys = ("image", "magnitude", "known", "sigma_known", "within", "mask")
         batch = {key: image_batch[key][image, y, x] for key in keys if key in image_batch}
