@@ -142,9 +142,7 @@ def test_masks_that_transforms_json_does_not_name(tmp_path: Path, name: str) -> 
     raw = write_raw_capture(tmp_path / "raw", masks=False)
     (raw / name).parent.mkdir(exist_ok=True)
     Image.fromarray(disc()).save(raw / name)
-    with pytest.raises(
-        UserError, match=rf"{name} looks like the mask of images/view_2\.png.*mask_path.*--ignore-masks"
-    ):
+    with pytest.raises(UserError, match=rf"{name} looks like the mask of images/view_2\.png.*mask_path.*--ignore"):
         protect(raw, tmp_path / "out", OperatorConfig())
     protect(raw, tmp_path / "out", OperatorConfig(), ignore_masks=True)
 

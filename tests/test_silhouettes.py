@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 
 PIXELS = 64
-COUNT = 24
+COUNT = 18
 SPHERES = np.array([[0, 0, 0.1, 0.72], [0.55, 0, 0, 0.35], [-0.2, 0.1, -0.7, 0.4], [0.1, -0.5, 0.3, 0.4]])
 """Centre and radius: a skull, a nose, a neck, and hair on one side."""
 
@@ -53,7 +54,7 @@ def head_views(distance: float = DISTANCE, count: int = COUNT) -> list[View]:
 
 
 NAMES = [f"images/{index:03d}.png" for index in range(COUNT)]
-GUILTY = 7
+GUILTY, OTHER = 5, 10
 
 
 def with_mask(views: list[View], change: Callable[[np.ndarray], np.ndarray], index: int = GUILTY) -> list[View]:
@@ -76,7 +77,7 @@ def resized_mask(factor: float) -> Callable[[np.ndarray], np.ndarray]:
     return change
 
 
-def exchanged(views: list[View], what: str, other: int = 13) -> list[View]:
+def exchanged(views: list[View], what: str, other: int = OTHER) -> list[View]:
     result = list(views)
     for a, b in ((GUILTY, other), (other, GUILTY)):
         result[a] = replace(views[a], **{what: getattr(views[b], what)})
@@ -128,7 +129,7 @@ def test_sound_captures_pass(name: str) -> None:
 
 def test_close_ups_that_cut_the_head_pass() -> None:
     views = head_views()
-    closer = head_views(distance=0.55 * DISTANCE)
+    closer = head_views(distance=0.7 * DISTANCE)
     views[::3] = closer[::3]
     sides = [np.array([m[0].any(), m[-1].any(), m[:, 0].any(), m[:, -1].any()]).sum() for m in map(pixels, closer[::3])]
     assert max(sides) >= 2
@@ -150,7 +151,7 @@ BROKEN = {
     "inverted": (lambda views: with_mask(views, lambda mask: 1 - mask), "inverted"),
     "too small": (lambda views: with_mask(views, resized_mask(0.7)), "too small"),
     "too large": (lambda views: with_mask(views, resized_mask(1.3)), "too large"),
-    "of another view": (lambda views: with_mask(views, lambda _: pixels(views[13])), "other|another|better"),
+    "of another view": (lambda views: with_mask(views, lambda _: pixels(views[OTHER])), "other|another|better"),
     "mirrored": (lambda views: with_mask(views, lambda mask: mask[:, ::-1]), "pose|other|better"),
     "exchanged masks": (lambda views: exchanged(views, "silhouette"), "swapped"),
     "exchanged poses": (lambda views: exchanged(views, "camera_to_world"), "swapped"),
@@ -164,7 +165,7 @@ def test_the_guilty_view_is_named(name: str) -> None:
     with pytest.raises(UserError, match=words) as error:
         check_silhouettes(views, NAMES)
     first = str(error.value).split("other views in ")[1].split(" ")[0]
-    assert first == NAMES[GUILTY] or ("exchanged" in name and first == NAMES[13])
+    assert first == NAMES[GUILTY] or ("exchanged" in name and first == NAMES[OTHER])
     assert len(str(error.value).splitlines()) == 1
 
 
@@ -186,14 +187,14 @@ def test_a_mask_that_cuts_a_little_is_doubtful_and_does_not_cut_the_box() -> Non
     doubtful = check_silhouettes(spoilt, NAMES)
     assert list(doubtful) == [GUILTY]
     whole = head_box(views)
-    assert np.abs(head_box(spoilt) - whole).max() > 0.1
-    np.testing.assert_allclose(head_box(spoilt[:GUILTY] + spoilt[GUILTY + 1 :]), whole, atol=0.06)
+    trusted = [view for index, view in enumerate(spoilt) if index not in doubtful]
+    assert np.abs(head_box(spoilt) - whole).max() > 2 * np.abs(head_box(trusted) - whole).max()
 
 
 def test_large_silhouettes_are_compared_reduced() -> None:
     large = []
     for view in head_views(count=8):
-        camera = view.intrinsics.__class__(640, 640, 1180.0, 1180.0, 320.0, 320.0)
+        camera = Intrinsics(640, 640, 1180.0, 1180.0, 320.0, 320.0)
         large.append(View(view.camera_to_world, camera, silhouette(view.camera_to_world, camera)))
     assert silhouette_agreement(large).min() > 0.97
 
@@ -225,7 +226,7 @@ def test_the_mask_of_a_lens_stops_the_command(tmp_path: Path) -> None:
 
 def test_a_turned_camera_stops_the_command_before_anything_is_written(tmp_path: Path) -> None:
     raw = write_head_capture(tmp_path / "raw", turned(head_views(), 10))
-    with pytest.raises(UserError, match=r"images/007\.png.*pose"):
+    with pytest.raises(UserError, match=r"images/005\.png.*pose"):
         protect(raw, tmp_path / "out", OperatorConfig())
     assert list(tmp_path.iterdir()) == [raw]
 
@@ -234,12 +235,10 @@ def test_the_summary_names_doubtful_views(tmp_path: Path) -> None:
     raw = write_head_capture(tmp_path / "raw", with_mask(head_views(), resized_mask(0.85)))
     summary = protect(raw, tmp_path / "out", OperatorConfig())
     assert len(summary.doubtful) == 1
-    assert "Look at images/007.png" in summary.in_plain_words()
+    assert "Look at images/005.png" in summary.in_plain_words()
 
 
 def write_head_capture(folder: Path, views: list[View]) -> Path:
-    import json
-
     (folder / "images").mkdir(parents=True)
     (folder / "masks").mkdir()
     frames = []
@@ -269,7 +268,7 @@ def test_visual_hull_is_the_share_of_views() -> None:
     inside = np.any([np.linalg.norm(points - sphere[:3], axis=-1) < sphere[3] for sphere in SPHERES], axis=0)
     assert (hull[inside] == 1).all()
     assert inside.sum() < (hull == 1).sum() < 2 * inside.sum()
-    # one empty mask takes 1/24 away and no more
-    np.testing.assert_allclose(
-        visual_hull(with_mask(views, np.zeros_like), np.array([[-1.5] * 3, [1.5] * 3]), 30)[inside], 1 - 1 / COUNT
-    )
+    # one empty mask takes the share of one view away and no more
+    spoilt = visual_hull(with_mask(views, np.zeros_like), np.array([[-1.5] * 3, [1.5] * 3]), 30)[inside]
+    assert spoilt.min() > 0.9
+    assert np.median(spoilt) == pytest.approx(1 - 1 / COUNT)

@@ -18,6 +18,8 @@ STRAY_GREY = 0.4
 
 Measured on 14 rendered and 3 photographed captures: at least 0.85 where the mask was a cut-out photograph, at most 0.26
 where it was a mask blurred with 1 % of the picture's height."""
+LABELS, LABEL_GREY = 8, 0.02
+"""Masks of at most so many values have labels, of which no more than this share may lie between black and white."""
 SPECKLE = 0.1
 """Share of a mask's area that a median over 3x3 pixels may change.
 
@@ -62,7 +64,7 @@ def mask_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height widt
         inside = pixels > 0
     else:
         full = 255 if pixels.max() <= 255 else 65535
-        inside = _cut_at_half(np.round(pixels / full * 255).astype(np.uint8), len(values), where)
+        inside = _cut_at_half(np.round(pixels / full * 255).astype(np.uint8), values, where)
     shape = inside.astype(np.uint8) * 255
     if np.count_nonzero(cv2.medianBlur(shape, 3) != shape) > max(FEW, SPECKLE * np.count_nonzero(inside)):
         raise UserError(
@@ -72,16 +74,14 @@ def mask_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height widt
     return shape
 
 
-def near_outline(inside: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Says which pixels have both inside and outside within OUTLINE pixels."""
-    kernel = np.ones((2 * OUTLINE + 1, 2 * OUTLINE + 1), np.uint8)
-    shape = inside.astype(np.uint8)
-    return cv2.dilate(shape, kernel) != cv2.erode(shape, kernel)
-
-
 def grey_off_outline(mask: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Says which pixels of a resampled mask are neither 0 nor 255 and do not lie along its outline."""
-    return (mask > 0) & (mask < 255) & ~near_outline(mask >= 128)
+    """Says which pixels of a resampled mask are neither 0 nor 255 and lack one of both within OUTLINE pixels."""
+    return (mask > 0) & (mask < 255) & ~(_near(mask == 0, OUTLINE) & _near(mask == 255, OUTLINE))
+
+
+def _near(pixels: Bool[np.ndarray, "height width"], reach: int) -> Bool[np.ndarray, "height width"]:
+    """Says which pixels have one that is set at most `reach` rows and columns away."""
+    return cv2.dilate(pixels.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
 
 
 def _single_channel(image: Image.Image, where: str) -> np.ndarray:
@@ -97,9 +97,14 @@ def _single_channel(image: Image.Image, where: str) -> np.ndarray:
 
 
 def _cut_at_half(
-    pixels: UInt8[np.ndarray, "height width"], values: int, where: str
+    pixels: UInt8[np.ndarray, "height width"], values: np.ndarray, where: str
 ) -> Bool[np.ndarray, "height width"]:
     """Returns where the mask is at least half white.
+
+    Args:
+        pixels: scaled to 0..255.
+        values: that the mask had before.
+        where: see `mask_shape`.
 
     Raises:
         UserError: if there is grey without both black and white near it.
@@ -108,17 +113,16 @@ def _cut_at_half(
     area = np.count_nonzero(~black)
     # a soft outline may be as wide as a few per cent of the head
     reach = max(3, round(0.04 * area**0.5))
-    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
-    between = (cv2.dilate(black.astype(np.uint8), kernel) > 0) & (cv2.dilate(white.astype(np.uint8), kernel) > 0)
-    if np.count_nonzero(~black & ~white & ~between) <= STRAY_GREY * area:
-        return pixels >= 128
-    if values <= 8:
-        shown = ", ".join(str(value) for value in np.unique(pixels))
+    stray = np.count_nonzero(~black & ~white & ~(_near(black, reach) & _near(white, reach)))
+    if len(values) <= LABELS and (not white.any() or stray > LABEL_GREY * area):
+        shown = ", ".join(f"{value:g}" for value in values)
         raise UserError(
             f"{where} holds the values {shown}, and a mask must be a shape of two: make it white on the head and black "
             "elsewhere, unsure pixels included."
         )
-    raise UserError(
-        f"{where} is a picture in shades of grey, and a mask must be a shape: make it white on the head and black "
-        "elsewhere."
-    )
+    if stray > STRAY_GREY * area:
+        raise UserError(
+            f"{where} is a picture in shades of grey, and a mask must be a shape: make it white on the head and black "
+            "elsewhere."
+        )
+    return pixels >= 128

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 from rich.console import Console
-from rich.progress import track
 from torch import Tensor
 
 from privhead_ns.capture.develop import DevelopedView, develop, resized
@@ -28,6 +27,7 @@ from privhead_ns.capture.summary import ProtectSummary
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.operators import Operator, OperatorConfig, quantise
+from privhead_ns.progress import tracked
 
 Box = tuple[float, float, float, float, float, float]
 """x0 y0 z0 x1 y1 z1 in the capture's own frame."""
@@ -80,12 +80,11 @@ def protect(
     width, height = _common_size(capture, size, sigma.margin)
     look = [not private and not allowed for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
     views, digests = [], []
-    for frame, look_for_face in track(
-        list(zip(capture.frames, look, strict=True)), "Checking photographs", console=console
-    ):
-        rgb, coverage = read_image(frame)
-        digests.append(hashlib.sha256(rgb.tobytes()).digest())
-        views.append(_check_view(frame, rgb, coverage, size, background, look_for_face))
+    with tracked(list(zip(capture.frames, look, strict=True)), "Checking photographs", console) as frames:
+        for frame, look_for_face in frames:
+            rgb, coverage = read_image(frame)
+            digests.append(hashlib.sha256(rgb.tobytes()).digest())
+            views.append(_check_view(frame, rgb, coverage, size, background, look_for_face))
     _check_copies(capture, digests, is_sensitive)
     check_masks_complete(capture, views)
     if all(is_sensitive) and views[0].silhouette is None:
@@ -96,9 +95,9 @@ def protect(
     doubtful = check_silhouettes(views, [frame.name for frame in capture.frames])
     sound = [view for index, view in enumerate(views) if index not in doubtful]
     aabb = head_box(sound) if box is None else _read_box(box) - capture.origin
-    with whole_folder(output_dir) as folder:
+    with whole_folder(output_dir) as folder, tracked(capture.frames, "Protecting", console) as frames:
         entries = []
-        for index, frame in enumerate(track(capture.frames, "Protecting", console=console)):
+        for index, frame in enumerate(frames):
             view = develop(*read_image(frame), frame.intrinsics, size, background)
             paths = _write_view(folder, index, view, sigma if is_sensitive[index] else None, operator.levels)
             entries.append(_entry(paths, frame, view, is_sensitive[index]))
