@@ -17,7 +17,7 @@ from privhead_ns.model.voxels import trilinear
 
 NEGLIGIBLE = 1e-3
 """Weight below which a segment's colour is not worth computing."""
-HIDDEN_SURFACE = 0.25
+HIDDEN_SURFACE = 0.15
 """Weight of an unoccluded coarse segment that may hide a surface, when the samples to render are drawn."""
 SHALLOW = 0.1
 """Change of sdf per unit of length below which the gradient of `crossing` is damped: 84° from the normal."""
