@@ -16,7 +16,7 @@ from privhead_ns.model.field import Geometry, HeadField
 
 NEGLIGIBLE = 1e-3
 """Opacity below which a ray has met nothing."""
-HIDDEN_SURFACE = 0.25
+HIDDEN_SURFACE = 0.15
 """Weight of an unoccluded coarse segment that may hide a surface, when the samples to render are drawn."""
 SHALLOW = 0.1
 """Change of sdf per unit of length below which the gradient of `crossing` is damped: 84° from the normal."""
