@@ -66,7 +66,7 @@ def run_audit(inputs: Inputs, recognisers: Sequence[Recogniser], console: Consol
         blended, other = _transfer(inputs, heads, capture, shape)
         inverted = inversion.invert(heads, capture.operator, console)
         searched = [protected, *([inputs.load_config.parent] if inputs.load_config else [])]
-        found = files.search(load_raw_capture(inputs.data), heads[0].frames, searched, console)
+        found = files.search(load_raw_capture(inputs.data), capture, searched, console)
         if inputs.load_config is None:
             found.sentence += " No training run was searched: give its config.yml with --load-config."
         return [
