@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from nerfstudio.cameras.rays import RayBundle
+from nerfstudio.engine.trainer import Trainer
 from privhead_method_configs.paper import paper
 from privhead_method_configs.privhead import oracle
 from raw_folder import SIZE, VIEWS, write_raw_capture
@@ -28,13 +29,14 @@ from torch.utils._pytree import tree_leaves
 from privhead_ns.capture.protect import protect
 from privhead_ns.data.pixel_sampler import PhasePixelSampler
 from privhead_ns.data.rays import PinholeRayGenerator
+from privhead_ns.errors import UserError
 from privhead_ns.model import model as model_module
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.paper import sampler
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig
-from privhead_ns.trainer import PrivheadTrainerConfig
+from privhead_ns.trainer import FINITE_LOSS_INTERVAL, PrivheadTrainer, PrivheadTrainerConfig
 
 
 def small_paper() -> PrivheadTrainerConfig:
@@ -222,3 +224,26 @@ def test_evaluation_pictures(ready: Source, view: int, fake: FakeTensorMode, mon
     assert devices == ["cuda"] * len(metrics)
     assert ("psnr" in metrics) is (view == 0)
     assert all(image.dim() == 3 for image in images.values())
+
+
+@pytest.mark.parametrize("phase", [1, 2])
+def test_half_precision_does_not_break_a_step(ready: Source, phase: int) -> None:
+    """On the CPU, with gradients; the trainer refuses it, for the signed distance needs more digits."""
+    model, draws = deepcopy((ready.model.train(), ready.draws))
+    model.set_schedule(ready.schedule.weights(phase - 1), ready.schedule.beta(phase - 1))
+    draws.phase = phase
+    batch = draws.sample(ready.images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = model.get_loss_dict(model(ready.generator(batch["indices"])), batch)
+    torch.stack(list(found.values())).sum().backward()
+    assert all(torch.isfinite(value) for value in found.values())
+
+
+def test_the_loss_is_looked_at_every_few_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = PrivheadTrainer.__new__(PrivheadTrainer)
+    trainer.checkpoint_dir = Path("nowhere")
+    monkeypatch.setattr(Trainer, "train_iteration", lambda self, step: (torch.tensor(torch.nan), {}, {}))
+    for step in (1, 2, FINITE_LOSS_INTERVAL - 1):
+        trainer.train_iteration(step)
+    with pytest.raises(UserError, match="The loss became nan by step"):
+        trainer.train_iteration(FINITE_LOSS_INTERVAL)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from nerfstudio.model_components.ray_generators import RayGenerator
 from PIL import Image
 from raw_folder import FOCAL, NEUTRAL, SIZE, VIEWS, disc, photograph, ring, write_raw_capture
 
@@ -17,6 +18,7 @@ from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManage
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.data.dataset import PrivheadDataset, magnitude_picture
 from privhead_ns.data.pixel_sampler import PhasePixelSamplerConfig
+from privhead_ns.data.rays import PinholeRayGenerator
 from privhead_ns.model.losses import gradient_loss
 from privhead_ns.operators import OperatorConfig
 
@@ -131,6 +133,15 @@ def test_cameras_are_those_of_the_capture(dataset: PrivheadDataset) -> None:
     np.testing.assert_allclose(dataset.cameras.cx, SIZE / 2)
     rays = dataset.cameras.generate_rays(0, coords=torch.tensor([[SIZE / 2, SIZE / 2]]))
     np.testing.assert_allclose(rays.directions[0], -ring()[0][:3, 2], atol=1e-6)  # the middle looks along -z
+
+
+def test_rays_are_those_of_nerfstudio(dataset: PrivheadDataset) -> None:
+    generator = torch.Generator().manual_seed(0)
+    indices = torch.stack([torch.randint(n, (200,), generator=generator) for n in (VIEWS, SIZE, SIZE)], dim=-1)
+    ours, theirs = PinholeRayGenerator(dataset.cameras)(indices), RayGenerator(dataset.cameras)(indices)
+    for name in ("origins", "directions", "camera_indices"):
+        torch.testing.assert_close(getattr(ours, name), getattr(theirs, name))
+    torch.testing.assert_close(ours.metadata["directions_norm"], theirs.metadata["directions_norm"])
 
 
 def test_a_picture_of_magnitudes_is_their_square_root() -> None:

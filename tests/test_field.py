@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from privhead_ns.model.field import HeadField
+from privhead_ns.model.field import HeadField, evaluate_everywhere, evaluate_where
 
 AABB = torch.tensor([[-1.0, -0.8, 0.2], [1.0, 1.2, 2.7]])
 VOXEL = 0.0507
@@ -95,21 +95,45 @@ def test_beta_is_a_fraction_of_the_longest_side() -> None:
     assert float(field().beta) == pytest.approx(2.5 * 0.03)
 
 
-def test_colours_lie_between_0_and_1_and_magnitudes_above_0() -> None:
+def test_what_is_not_visible_is_black_and_has_no_magnitude() -> None:
     head, positions = dented(), inside(40)
     normals = torch.nn.functional.normalize(positions, dim=-1)
-    colors, magnitudes = head.appearance(positions, normals, -normals)
-    assert magnitudes is not None
-    assert ((colors > 0) & (colors < 1)).all() and (magnitudes > 0).all()
-    assert colors.std(dim=0).min() > 1e-3
-    assert head.appearance(positions, normals)[1] is None
+    visible = torch.arange(40) % 3 == 0
+    colors, magnitudes = head.appearance(positions, normals, visible, -normals)
+    everywhere, all_magnitudes = head.appearance(positions, normals, torch.ones_like(visible), -normals)
+    assert magnitudes is not None and all_magnitudes is not None
+    assert (colors[~visible] == 0).all() and (magnitudes[~visible] == 0).all()
+    torch.testing.assert_close(colors[visible], everywhere[visible])
+    torch.testing.assert_close(magnitudes[visible], all_magnitudes[visible])
+    assert ((everywhere > 0) & (everywhere < 1)).all() and (all_magnitudes > 0).all()
+    assert everywhere.std(dim=0).min() > 1e-3
+
+
+def test_nothing_visible_is_all_black() -> None:
+    colors, magnitudes = field().appearance(inside(6), torch.zeros(6, 3), torch.zeros(6, dtype=torch.bool))
+    assert (colors == torch.zeros(6, 3)).all()
+    assert magnitudes is None
+
+
+def test_the_ways_of_cpu_and_gpu_agree_with_their_gradients() -> None:
+    head, visible = dented(), torch.arange(40) % 3 == 0
+    inputs = [inside(40).requires_grad_(), torch.nn.functional.normalize(inside(40) - 0.3, dim=-1)]
+    inputs.append(-inputs[1])
+    upstream = torch.rand(40, 4, generator=torch.Generator().manual_seed(5))
+    weights = [inputs[0], *head.features.parameters(), next(head.color_network.parameters())]
+    ways = [
+        evaluate(head.colors_and_magnitudes, visible, *inputs) for evaluate in (evaluate_where, evaluate_everywhere)
+    ]
+    gradients = [torch.autograd.grad((way * upstream).sum(), weights) for way in ways]
+    torch.testing.assert_close(ways[0], ways[1])
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
 
 
 def test_colour_is_the_same_from_all_sides_and_magnitude_is_not() -> None:
     head, positions = dented(), inside(40)
-    normals = torch.nn.functional.normalize(positions, dim=-1)
-    colors, magnitudes = head.appearance(positions, normals, -normals)
-    colors_aside, magnitudes_aside = head.appearance(positions, normals, normals.roll(1, dims=-1))
+    normals, visible = torch.nn.functional.normalize(positions, dim=-1), torch.ones(40, dtype=torch.bool)
+    colors, magnitudes = head.appearance(positions, normals, visible, -normals)
+    colors_aside, magnitudes_aside = head.appearance(positions, normals, visible, normals.roll(1, dims=-1))
     assert magnitudes is not None and magnitudes_aside is not None
     assert torch.equal(colors, colors_aside)
     assert (magnitudes != magnitudes_aside).any()
@@ -118,7 +142,8 @@ def test_colour_is_the_same_from_all_sides_and_magnitude_is_not() -> None:
 @pytest.mark.parametrize("wanted", ["color", "magnitude"])
 def test_colour_and_magnitude_share_features_but_no_network(wanted: str) -> None:
     head, positions = field(), inside(40)
-    colors, magnitudes = head.appearance(positions, torch.rand_like(positions), torch.rand_like(positions))
+    visible = torch.ones(40, dtype=torch.bool)
+    colors, magnitudes = head.appearance(positions, torch.rand_like(positions), visible, torch.rand_like(positions))
     assert magnitudes is not None
     own, other = head.color_network, head.magnitude_network
     if wanted == "magnitude":
@@ -127,4 +152,4 @@ def test_colour_and_magnitude_share_features_but_no_network(wanted: str) -> None
     for parameter in [*head.features.parameters(), next(own.parameters())]:
         assert isinstance(parameter.grad, Tensor)
         assert parameter.grad.abs().max() > 0
-    assert all(parameter.grad is None for parameter in other.parameters())
+    assert not any(parameter.grad is not None and parameter.grad.any() for parameter in other.parameters())

@@ -129,7 +129,7 @@ def test_the_last_checkpoint_has_forgotten_the_colours_of_the_face(config: Path,
 
     def blank(view: int) -> float:
         """Returns the share of a view's places that all look alike before they are lit."""
-        rays = dataset.cameras.generate_rays(view).flatten()
+        rays = dataset.cameras.generate_rays(view).flatten().to(model.device)
         outputs = model(rays)
         places = (rays.origins + rays.directions * outputs["depth"])[outputs["accumulation"][:, 0] > 0.5]
         features = model.field.features(model.field.normalize(places))
@@ -229,7 +229,7 @@ def test_rendering_the_dataset_writes_magnitudes_for_protected_views(
 
 def test_marching_cubes_contract(pipeline: PrivheadPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     assert pipeline.model.config.sdf_field
-    monkeypatch.setattr(torch.Tensor, "cuda", lambda self, *_, **__: self)
+    monkeypatch.setattr(torch.Tensor, "cuda", lambda self, *_, **__: self.to(pipeline.model.device))
     mesh = generate_mesh_with_multires_marching_cubes(
         lambda points: pipeline.model.field.forward_geonetwork(points)[:, 0].contiguous(),
         resolution=512,

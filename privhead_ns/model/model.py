@@ -54,7 +54,7 @@ class PrivheadModelConfig(ModelConfig):
     num_coarse_samples: int = 32
     """Evenly spaced samples per ray, which find the surface."""
     num_samples: int = 16
-    """Samples per ray at the surface, which are rendered; an even number, for two neighbours share a colour."""
+    """Samples per ray at the surface, which are rendered."""
     mask_weight: float = 0.03
     """Weight of the mask loss, where the capture has masks."""
     bending_weight: float = 0.4

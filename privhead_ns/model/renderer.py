@@ -15,7 +15,7 @@ from privhead_ns.model.density import ALPHA, Rendering
 from privhead_ns.model.field import Geometry, HeadField
 
 NEGLIGIBLE = 1e-3
-"""Opacity below which a ray has met nothing."""
+"""Weight below which a segment's colour is not worth computing."""
 HIDDEN_SURFACE = 0.15
 """Weight of an unoccluded coarse segment that may hide a surface, when the samples to render are drawn."""
 SHALLOW = 0.1
@@ -42,14 +42,13 @@ class SurfaceRenderer(nn.Module):
 
     The first, evenly spaced samples look only at the signed distance; the second ones are drawn where those found
     opacity, and where they are too far apart to rule out a surface between them. Opacity belongs to segments between
-    neighbouring samples, colour to where the ray crosses the surface in them; two neighbours share one colour, at their
-    weighted mean place, for colours cost the most. Nothing is random: jittered samples make the gradient so noisy that
-    the surface wanders. No shape depends on what the rays meet, so that a GPU need not wait for the host.
+    neighbouring samples, colour to where the ray crosses the surface in them. Nothing is random: jittered samples make
+    the gradient so noisy that the surface wanders.
 
     Args:
         rendering: how opacity follows from signed distance.
         num_coarse_samples: evenly spaced samples per ray.
-        num_samples: samples per ray at the surface, an even number.
+        num_samples: samples per ray at the surface.
     """
 
     def __init__(self, rendering: Rendering, num_coarse_samples: int, num_samples: int) -> None:
@@ -74,18 +73,17 @@ class SurfaceRenderer(nn.Module):
         weights = self.weights(sdf, distances, field.beta)
         share = crossing(sdf[:, :-1], sdf[:, 1:], SHALLOW * torch.maximum(distances.diff(dim=1), field.beta))
         normals = F.normalize(between(torch.stack(gradient, dim=-1), share), dim=-1)
-        colored, t = pairs(weights)
-        places = torch.lerp(*halves(between(positions, share)), t)
+        places = between(positions, share)
         directions = ray_bundle.directions[:, None].expand_as(places) if with_magnitude else None
-        colors, magnitudes = field.appearance(places, F.normalize(torch.lerp(*halves(normals), t), dim=-1), directions)
+        colors, magnitudes = field.appearance(places, normals, weights.detach() > NEGLIGIBLE, directions)
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
         return Rendered(
-            rgb=(colored * colors).sum(dim=1),
+            rgb=(weights * colors).sum(dim=1),
             accumulation=accumulation.clamp(max=1),
             depth=(weights * between(distances[..., None], share)).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
-            magnitude=None if magnitudes is None else (colored * magnitudes).sum(dim=1),
+            magnitude=None if magnitudes is None else (weights * magnitudes).sum(dim=1),
         )
 
     def weights(
@@ -148,23 +146,3 @@ def between(
 ) -> Float[Tensor, "rays samples channels"]:
     """Returns the values at a share of the way from each edge along the ray to the next."""
     return torch.lerp(values[:, :-1], values[:, 1:], share[..., None])
-
-
-def halves(
-    values: Float[Tensor, "rays samples channels"],
-) -> tuple[Float[Tensor, "rays pairs channels"], Float[Tensor, "rays pairs channels"]]:
-    """Returns the values of the first and of the second segment of each pair of neighbours."""
-    return values[:, ::2], values[:, 1::2]
-
-
-def pairs(
-    weights: Float[Tensor, "rays samples"],
-) -> tuple[Float[Tensor, "rays pairs 1"], Float[Tensor, "rays pairs 1"]]:
-    """Returns the weight of each pair of neighbouring segments, and the second one's share of it.
-
-    The share has a gradient. So a colour at the weighted mean place pulls at the weights as the two colours would, if
-    colour runs linearly in between.
-    """
-    first, second = halves(weights[..., None])
-    total = first + second
-    return total, second / total.clamp(min=1e-6)
