@@ -22,10 +22,19 @@ ROUNDS = 4
 """Views may lose their vote in all rounds but the last."""
 EXPLAINED = 0.93
 EXPLAINED_WELL = 0.95
-"""Shares of a silhouette that the hull must explain: below the first `protect` stops, below the second it warns."""
+"""Shares of a silhouette that the hull must explain: below the first `protect` stops, below the second it warns.
+
+Measured at 64 pixels, smallest share of a view: at least 0.992 in 14 rendered captures, 0.98 in 3 photographed ones (of
+70, 66 and 66 views; without the one view that CARVES finds), 0.96 where outlines stray by a pixel; the guilty view has
+at most 0.88 where its camera is turned by 3 degrees and 0.73 where its mask is 1.3 times too large.
+"""
 CARVES = 0.03
 CARVES_FAR = 0.2
-"""Shares of the hull that one view alone may carve: above the first `protect` warns, above the second it stops."""
+"""Shares of the hull that one view alone may carve: above the first `protect` warns, above the second it stops.
+
+Measured likewise: at most 0.014 in sound captures, 0.13 for a mask of a photographed capture that cuts the head off,
+0.11 to 0.16 where a mask is 0.84 times too small, and at least 0.25 where it is 0.7 times too small.
+"""
 UNUSUAL = 4.0
 """Multiple of the views' median share that does not count as much: each of a few views carves a lot."""
 BETTER, FITS = 0.05, 0.75
