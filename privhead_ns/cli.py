@@ -27,7 +27,7 @@ def protect(
     operator: str = "sobel",
     blur: float = 0.0,
     levels: int = 65536,
-    size: int | None = None,
+    size: int = 128,
     background: tuple[float, float, float] = (0.0, 0.0, 0.0),
     neutral: tuple[str, ...] = (),
     sensitive: tuple[str, ...] = (),
@@ -48,7 +48,7 @@ def protect(
         operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
         blur: Standard deviation in pixels of a Gaussian blur before the operator.
         levels: Number of values that a stored magnitude can take, 2 to 65536.
-        size: Longer side of the stored views in pixels; by default that of the photographs.
+        size: Side of the stored views in pixels: squares about the head, never enlarged.
         background: Colour between 0 and 1 to put behind the head where there is a mask or an alpha channel.
         neutral: Globs of photographs that show no face.
         sensitive: Globs of photographs that show a face.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from privhead_ns.capture.camera import Intrinsics
 from privhead_ns.capture.masks import grey_off_outline
@@ -27,6 +27,8 @@ class DevelopedView:
     coverage: Float[np.ndarray, "height width"] | None
     """Share of each pixel that the head covers, float32: 0 or 1 but along the outline."""
     intrinsics: Intrinsics
+    known: Bool[np.ndarray, "height width"] | None = None
+    """Where something is known of the view; None where all is. Elsewhere the colour is the background's."""
 
 
 def develop(
@@ -50,18 +52,15 @@ def develop(
     Raises:
         UserError: if the distortion folds the image over itself.
     """
-    planes = rgb.astype(np.float32) / 255
-    if coverage is not None:
-        share = coverage.astype(np.float32)[..., None] / 255
-        planes = np.concatenate([planes * share + np.array(background, dtype=np.float32) * (1 - share), share], axis=-1)
+    planes = composed(rgb, coverage, background)
     pinhole = undistorted(intrinsics)
     if any(intrinsics.distortion):
         # OpenCV counts pixels from the centre of the first, and so do the maps it makes
         maps = cv2.initUndistortRectifyMap(
-            _matrix(intrinsics),
+            camera_matrix(intrinsics),
             np.array(intrinsics.distortion),
             np.eye(3),
-            _matrix(pinhole),
+            camera_matrix(pinhole),
             (pinhole.width, pinhole.height),
             cv2.CV_32FC1,
         )
@@ -69,7 +68,21 @@ def develop(
     result = resized(pinhole, size)
     if result != pinhole:
         planes = cv2.resize(planes, (result.width, result.height), interpolation=cv2.INTER_AREA)
-    return DevelopedView(planes[..., :3], _without_stray_grey(planes[..., 3]) if coverage is not None else None, result)
+    shown = without_stray_grey(planes[..., 3]) if coverage is not None else None
+    return DevelopedView(planes[..., :3], shown, result)
+
+
+def composed(
+    rgb: UInt8[np.ndarray, "height width 3"],
+    coverage: UInt8[np.ndarray, "height width"] | None,
+    background: tuple[float, float, float],
+) -> Float[np.ndarray, "height width channels"]:
+    """Returns colours in [0, 1] over the background and, where there is a coverage, the covered share as a fourth."""
+    planes = rgb.astype(np.float32) / 255
+    if coverage is None:
+        return planes
+    share = coverage.astype(np.float32)[..., None] / 255
+    return np.concatenate([planes * share + np.array(background, dtype=np.float32) * (1 - share), share], axis=-1)
 
 
 def undistorted(intrinsics: Intrinsics) -> Intrinsics:
@@ -81,7 +94,7 @@ def undistorted(intrinsics: Intrinsics) -> Intrinsics:
     if not any(intrinsics.distortion):
         return intrinsics
     width, height = intrinsics.width, intrinsics.height
-    camera, distortion = _matrix(intrinsics), np.array(intrinsics.distortion)
+    camera, distortion = camera_matrix(intrinsics), np.array(intrinsics.distortion)
     sides = _sides(width, height)
     rays = cv2.undistortPointsIter(sides.reshape(-1, 1, 2), camera, distortion, np.eye(3), np.eye(3), ITERATIONS)
     back = cv2.projectPoints(cv2.convertPointsToHomogeneous(rays), np.zeros(3), np.zeros(3), camera, distortion)[0]
@@ -106,13 +119,13 @@ def resized(pinhole: Intrinsics, size: int | None) -> Intrinsics:
     return pinhole.scaled(max(1, round(pinhole.width * scale)), max(1, round(pinhole.height * scale)))
 
 
-def _without_stray_grey(coverage: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
+def without_stray_grey(coverage: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
     """Cuts at half where averaging left grey away from the outline: thin wisps, and whatever else is no shape."""
     stored = (np.clip(coverage, 0, 1) * 255 + 0.5).astype(np.uint8)
     return np.where(grey_off_outline(stored), np.float32(stored >= 128), coverage)
 
 
-def _matrix(intrinsics: Intrinsics) -> Float[np.ndarray, "3 3"]:
+def camera_matrix(intrinsics: Intrinsics) -> Float[np.ndarray, "3 3"]:
     """Returns the camera matrix in OpenCV's convention, where the centre of the first pixel is 0."""
     return np.array(
         [

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+LONGEST_SIDE = 1000
+"""Larger photographs are reduced to this: the cascades fire on fine texture, and take long."""
 SHORTER_SIDE = 256
 """Smaller images are enlarged to this, since the cascades need faces of 20 to 24 pixels at least."""
 NEIGHBOURS = 5

@@ -19,8 +19,12 @@ ROUNDS = 2
 """The second round carves the box that the first one found, with finer voxels."""
 MARGIN = 0.05
 """Share of the visual hull's size that is added on each side."""
+SEEN = 0.3
+"""Share of the views that must have a point in their image for it to be head: close-ups cut the head."""
 SPHERE_MARGIN = 1.1
-"""Without masks: the box's half side over the radius of the sphere that all cameras see whole."""
+"""Without masks: the box's half side over the radius of the sphere that most cameras see whole."""
+CLOSE_UPS = 0.25
+"""Share of the views that need not see that sphere whole."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ def head_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
 
     With silhouettes in all views it is the box around the visual hull (Laurentini 1994), carved from voxels and
     enlarged by 5 % on each side. Otherwise it is a cube at the point that the cameras look at, a little larger than the
-    sphere that touches the nearest side of a camera's view.
+    sphere that three quarters of the cameras see whole.
 
     Raises:
         UserError: if the cameras do not look at a common point, or no point lies inside all silhouettes.
@@ -47,13 +51,32 @@ def head_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
     poses = np.stack([view.camera_to_world for view in views])
     centre = look_at_centre(poses)
     if any(view.silhouette is None for view in views):
-        radius = SPHERE_MARGIN * min(_sphere_radius(view, centre) for view in views)
+        radii = [_sphere_radius(view, centre) for view in views]
+        radius = SPHERE_MARGIN * float(np.quantile(radii, CLOSE_UPS, method="lower"))
+        if radius <= 0:
+            raise UserError(
+                "The point that the cameras in transforms.json look at lies outside many of their images; give the "
+                "head's box with --box x0 y0 z0 x1 y1 z1."
+            )
         return np.stack([centre - radius, centre + radius])
     box = footprint_box(views)
     for _ in range(ROUNDS):
         box = _carve(views, box)
     grow = MARGIN * (box[1] - box[0])
     return np.stack([box[0] - grow, box[1] + grow])
+
+
+def reach(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> float:
+    """Returns the largest distance of the visual hull in a box from the box's centre; without silhouettes, the longest
+    half side.
+    """
+    half = float((box[1] - box[0]).max()) / 2
+    if any(view.silhouette is None for view in views):
+        return half
+    votes = vote(views, box, VOXELS, allowed=0)
+    hull = votes.centre[votes.seen >= SEEN * len(views)]
+    distance = np.linalg.norm(hull - box.mean(axis=0), axis=1)
+    return float(distance.max() + votes.voxel.max() / 2) if len(hull) else half
 
 
 @dataclass(frozen=True)
@@ -93,7 +116,7 @@ def vote(
     index = np.arange(len(points))
     seen, outside, objector = np.zeros((3, len(points)), np.int32) - [[0], [0], [1]]
     for number, view in enumerate(views):
-        inside, head = _look_up(view, points, radius, slack)
+        inside, head = look_up(view, points, radius, slack)
         against = inside & ~head
         seen, outside = seen + inside, outside + against
         objector = np.where(against, number, objector)
@@ -142,11 +165,11 @@ def distance_from(pixels: Bool[np.ndarray, "height width"]) -> Float[np.ndarray,
 def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
     """Returns the box around the largest body of voxels that no view sees outside the silhouette.
 
-    Voxels that fewer than half of the views see are dropped, and so are smaller bodies: what lies in front of a few
+    Voxels that fewer than SEEN of the views see are dropped, and so are smaller bodies: what lies in front of a few
     cameras and outside all other images would stay for want of a view that removes it.
     """
     votes = vote(views, box, VOXELS, allowed=0)
-    kept = 2 * votes.seen >= len(views)
+    kept = votes.seen >= SEEN * len(views)
     if not kept.any():
         raise UserError(
             "No point in space lies inside the masks of all views: the masks and the camera poses in transforms.json "
@@ -159,7 +182,7 @@ def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.nda
     return np.stack([found.min(axis=0) - votes.voxel / 2, found.max(axis=0) + votes.voxel / 2])
 
 
-def _look_up(
+def look_up(
     view: View, points: Float[np.ndarray, "n 3"], radius: float, slack: float
 ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Says which points a view has in its image, and which of those lie on the silhouette.
@@ -175,7 +198,7 @@ def _look_up(
 
 
 def _sphere_radius(view: View, centre: Float[np.ndarray, " 3"]) -> float:
-    """Returns the radius of the sphere at `centre` that touches the nearest side of the view's frustum."""
+    """Returns the distance of `centre` to the nearest side of the view's frustum, negative outside of it."""
     camera = view.intrinsics
     local = view.camera_to_world[:3, :3].T @ (centre - view.camera_to_world[:3, 3])
     # inward normals of the planes through the camera and the left, right, top and bottom edge of the image
@@ -187,13 +210,7 @@ def _sphere_radius(view: View, centre: Float[np.ndarray, " 3"]) -> float:
             [0, camera.fl_y, -(camera.height - camera.cy)],
         ]
     )
-    radius = float((planes @ local / np.linalg.norm(planes, axis=1)).min())
-    if radius <= 0:
-        raise UserError(
-            "The point that the cameras in transforms.json look at lies outside one of their images; give the head's "
-            "box with --box x0 y0 z0 x1 y1 z1."
-        )
-    return radius
+    return float((planes @ local / np.linalg.norm(planes, axis=1)).min())
 
 
 def footprint_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:

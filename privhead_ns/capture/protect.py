@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8, UInt16
+from jaxtyping import Bool, Float, UInt16
 from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from privhead_ns.capture.develop import DevelopedView, develop, resized
-from privhead_ns.capture.face_check import shows_face
-from privhead_ns.capture.hull import View, head_box
+from privhead_ns.capture.crop import PosedCamera
+from privhead_ns.capture.develop import DevelopedView
+from privhead_ns.capture.hull import head_box, reach
 from privhead_ns.capture.mask_files import check_masks_complete, without_masks
+from privhead_ns.capture.mending import mend
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE
-from privhead_ns.capture.raw import RawCapture, RawFrame, load_raw_capture, read_image
+from privhead_ns.capture.raw import RawCapture, load_raw_capture
 from privhead_ns.capture.sensitivity import Vector, classify, matches
-from privhead_ns.capture.silhouettes import check_outline, check_silhouettes
+from privhead_ns.capture.silhouettes import check_silhouettes
 from privhead_ns.capture.summary import ProtectSummary
+from privhead_ns.capture.survey import Survey, survey
+from privhead_ns.capture.views import DEFAULT_SIZE, ViewPlan, plan_views
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.operators import Operator, OperatorConfig, quantise
@@ -31,6 +34,7 @@ from privhead_ns.progress import tracked
 
 Box = tuple[float, float, float, float, float, float]
 """x0 y0 z0 x1 y1 z1 in the capture's own frame."""
+MENDED = "the cut is stored as unknown"
 
 
 def protect(
@@ -38,7 +42,7 @@ def protect(
     output_dir: Path,
     operator: OperatorConfig,
     *,
-    size: int | None = None,
+    size: int = DEFAULT_SIZE,
     background: Vector = (0.0, 0.0, 0.0),
     neutral: Sequence[str] = (),
     sensitive: Sequence[str] = (),
@@ -51,13 +55,13 @@ def protect(
 ) -> ProtectSummary:
     """Writes the protected capture of a raw one; `output_dir` appears whole or not at all, for its owner alone (0700).
 
-    Every photograph is read and checked before the first file is written.
+    Every photograph is read and checked before the first file is written; no two are in memory at once.
 
     Args:
         data: folder of the raw capture.
         output_dir: folder to make.
         operator: σ for the sensitive views.
-        size: longer side of the views in pixels; None keeps the photographs' size.
+        size: side of the views in pixels; they are smaller where most photographs have fewer on the head.
         background: colour in [0, 1] put behind the head where there is a mask or alpha channel.
         neutral, sensitive, face_direction, neutral_beyond_deg: see `classify`.
         allow_face: globs of neutral frames to take although a face is found in them.
@@ -77,30 +81,28 @@ def protect(
         capture = without_masks(capture)
     is_sensitive = classify(capture, neutral, sensitive, face_direction, neutral_beyond_deg)
     may_show_face = matches(capture, allow_face, "--allow-face")
-    width, height = _common_size(capture, size, sigma.margin)
+    if size < 1:
+        raise UserError(f"--size must be at least 1, not {size}.")
     look = [not private and not allowed for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
-    views, digests = [], []
-    with tracked(list(zip(capture.frames, look, strict=True)), "Checking photographs", console) as frames:
-        for frame, look_for_face in frames:
-            rgb, coverage = read_image(frame)
-            digests.append(hashlib.sha256(rgb.tobytes()).digest())
-            views.append(_check_view(frame, rgb, coverage, size, background, look_for_face))
-    _check_copies(capture, digests, is_sensitive)
-    check_masks_complete(capture, views)
-    if all(is_sensitive) and views[0].silhouette is None:
+    surveyed = survey(capture, look, console or Console())
+    _check_copies(capture, surveyed.digests, is_sensitive)
+    check_masks_complete(capture, surveyed.views)
+    if all(is_sensitive) and surveyed.views[0].silhouette is None:
         raise UserError(
             f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks, so nothing would "
-            "tell where the head is: add a mask_path to every frame, or declare those without the face by --neutral."
+            "tell where the head is: add a mask_path to every frame, or declare those that show no face with --neutral "
+            "GLOB."
         )
-    doubtful = check_silhouettes(views, [frame.name for frame in capture.frames])
-    sound = [view for index, view in enumerate(views) if index not in doubtful]
-    aabb = head_box(sound) if box is None else _read_box(box) - capture.origin
-    with whole_folder(output_dir) as folder, tracked(capture.frames, "Protecting", console) as frames:
+    plan, aabb, doubtful = _plan(capture, surveyed, size, background, None if box is None else _read_box(box))
+    width, height = plan.cameras[0].intrinsics.width, plan.cameras[0].intrinsics.height
+    _check_margin(width, height, sigma.margin)
+    with whole_folder(output_dir) as folder, tracked(range(len(capture.frames)), "Protecting", console) as indices:
         entries = []
-        for index, frame in enumerate(frames):
-            view = develop(*read_image(frame), frame.intrinsics, size, background)
-            paths = _write_view(folder, index, view, sigma if is_sensitive[index] else None, operator.levels)
-            entries.append(_entry(paths, frame, view, is_sensitive[index]))
+        for index in indices:
+            paths = _write_view(
+                folder, index, plan.view(index), sigma if is_sensitive[index] else None, operator.levels
+            )
+            entries.append(_entry(paths, plan.cameras[index], is_sensitive[index]))
         content = {
             "camera_model": "PINHOLE",
             "w": width,
@@ -128,13 +130,42 @@ def protect(
         resized_from=next((frame.resized_from for frame in capture.frames if frame.resized_from), None),
         geographic=bool(capture.origin.any()),
         doubtful=tuple(f"{capture.frames[index].name}: {why}" for index, why in doubtful.items()),
+        size=size,
+        box_size=tuple((aabb[1] - aabb[0]).tolist()),
+        brightest=float(plan.gains.max() / plan.gains.min()),
     )
 
 
+def _plan(
+    capture: RawCapture,
+    surveyed: Survey,
+    size: int,
+    background: Vector,
+    box: Float[np.ndarray, "2 3"] | None,
+) -> tuple[ViewPlan, Float[np.ndarray, "2 3"], dict[int, str]]:
+    """Finds the head and plans its views; returns the head's box and what is wrong with views as well.
+
+    Raises:
+        UserError: if masks or poses disagree, or a box is impossible.
+    """
+    doubtful = check_silhouettes(surveyed.views, [frame.name for frame in capture.frames])
+    mended = mend(surveyed.views)
+    doubtful |= {index: "its mask cuts the head where the others see it; " + MENDED for index in mended.doubted}
+    sound = [view for index, view in enumerate(mended.views) if index not in doubtful or index in mended.doubted]
+    aabb = head_box(sound) if box is None else box - capture.origin
+    radius = reach(sound, aabb)
+    return plan_views(capture, surveyed, mended, aabb, radius, size, background), aabb, doubtful
+
+
 def magnitude_image(
-    rgb: Float[np.ndarray, "height width 3"], sigma: Operator, levels: int
+    rgb: Float[np.ndarray, "height width 3"],
+    sigma: Operator,
+    levels: int,
+    known: Bool[np.ndarray, "height width"] | None = None,
 ) -> UInt16[np.ndarray, "height width"]:
-    """Passes a colour image in [0, 1] through σ and returns what is stored; the border that σ loses is zero.
+    """Passes a colour image in [0, 1] through σ and returns what is stored.
+
+    The border that σ loses is zero, and so is whatever σ made of pixels that are not known.
 
     Raises:
         UserError: if an operator of the user's own returns anything but one finite channel of the promised size.
@@ -150,7 +181,10 @@ def magnitude_image(
             "each side; correct it or choose another --operator."
         )
     stored = torch.round(quantise(magnitude, sigma.maximum, levels) * FULL_SCALE)
-    return F.pad(stored[0], [margin] * 4).numpy().astype(np.uint16)
+    result = F.pad(stored[0], [margin] * 4).numpy().astype(np.uint16)
+    if known is not None:
+        result[cv2.dilate((~known).astype(np.uint8), np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) > 0] = 0
+    return result
 
 
 def _check_background(background: Vector) -> None:
@@ -165,31 +199,17 @@ def _read_box(box: Box) -> Float[np.ndarray, "2 3"]:
     return aabb.reshape(2, 3)
 
 
-def _common_size(capture: RawCapture, size: int | None, margin: int) -> tuple[int, int]:
-    """Returns the width and height that all developed views have.
+def _check_margin(width: int, height: int, margin: int) -> None:
+    """Checks that σ leaves something of a view.
 
     Raises:
-        UserError: if they differ, --size would enlarge, or σ leaves nothing of them.
+        UserError: if not.
     """
-    cameras = [frame.intrinsics for frame in capture.frames]
-    shortest = min(max(camera.width, camera.height) for camera in cameras)
-    if size is not None and not 1 <= size <= shortest:
-        raise UserError(f"--size must lie between 1 and {shortest}, the longer side of the smallest image, not {size}.")
-    sizes = [(camera.width, camera.height) for camera in (resized(camera, size) for camera in cameras)]
-    if len(set(sizes)) > 1:
-        other = next(index for index, pair in enumerate(sizes) if pair != sizes[0])
-        at_shortest = {(camera.width, camera.height) for camera in (resized(camera, shortest) for camera in cameras)}
-        mend = f"--size {shortest} would make them equal" if len(at_shortest) == 1 else "crop them to one shape first"
+    if min(width, height) <= 2 * margin:
         raise UserError(
-            f"All views must have one size, but {capture.frames[0].name} has {sizes[0][0]}x{sizes[0][1]} pixels and "
-            f"{capture.frames[other].name} {sizes[other][0]}x{sizes[other][1]}; {mend}."
+            f"Views of {width}x{height} pixels are too small for an operator that needs {margin} pixels on each side; "
+            "raise --size or lower --blur."
         )
-    if min(sizes[0]) <= 2 * margin:
-        raise UserError(
-            f"Views of {sizes[0][0]}x{sizes[0][1]} pixels are too small for an operator that needs {margin} pixels on "
-            "each side; raise --size or lower --blur."
-        )
-    return sizes[0]
 
 
 def _check_copies(capture: RawCapture, digests: Sequence[bytes], is_sensitive: Sequence[bool]) -> None:
@@ -207,45 +227,25 @@ def _check_copies(capture: RawCapture, digests: Sequence[bytes], is_sensitive: S
             )
 
 
-def _check_view(
-    frame: RawFrame,
-    rgb: UInt8[np.ndarray, "height width 3"],
-    coverage: UInt8[np.ndarray, "height width"] | None,
-    size: int | None,
-    background: Vector,
-    look_for_face: bool,
-) -> View:
-    """Looks for a face in a photograph where asked, and returns what the head's box is found from."""
-    if look_for_face and shows_face(rgb):
-        raise UserError(
-            f"A face was found in {frame.name}, which is declared neutral: declare it sensitive, or pass "
-            f"--allow-face '{frame.name}' if it shows none."
-        )
-    view = develop(rgb, coverage, frame.intrinsics, size, background)
-    silhouette = None
-    if view.coverage is not None:
-        silhouette = (view.coverage > 0).astype(np.uint8)
-        check_outline(silhouette, frame.name)
-    return View(frame.camera_to_world, view.intrinsics, silhouette)
-
-
 def _write_view(folder: Path, index: int, view: DevelopedView, sigma: Operator | None, levels: int) -> dict[str, str]:
-    """Writes a view, through σ where given, and its silhouette; returns their paths as transforms.json names them."""
+    """Writes a view, through σ where given, its silhouette and known pixels; returns the paths in transforms.json."""
     stem = f"{index:03d}.png"
     if sigma is None:
         images = {"file_path": (f"neutral/{stem}", _to_bytes(view.rgb))}
     else:
-        images = {"file_path": (f"protected/{stem}", magnitude_image(view.rgb, sigma, levels))}
+        images = {"file_path": (f"protected/{stem}", magnitude_image(view.rgb, sigma, levels, view.known))}
     if view.coverage is not None:
         images["mask_path"] = (f"masks/{stem}", _to_bytes(view.coverage))
+    if view.known is not None:
+        images["known_path"] = (f"known/{stem}", view.known.astype(np.uint8) * 255)
     for path, pixels in images.values():
         (folder / path).parent.mkdir(exist_ok=True)
         Image.fromarray(pixels).save(folder / path)
     return {key: path for key, (path, _) in images.items()}
 
 
-def _entry(paths: dict[str, str], frame: RawFrame, view: DevelopedView, is_sensitive: bool) -> dict[str, object]:
-    camera = view.intrinsics
+def _entry(paths: dict[str, str], posed: PosedCamera, is_sensitive: bool) -> dict[str, object]:
+    camera = posed.intrinsics
     return {
         **paths,
         "kind": "protected" if is_sensitive else "neutral",
@@ -253,7 +253,7 @@ def _entry(paths: dict[str, str], frame: RawFrame, view: DevelopedView, is_sensi
         "fl_y": float(camera.fl_y),
         "cx": float(camera.cx),
         "cy": float(camera.cy),
-        "transform_matrix": frame.camera_to_world.tolist(),
+        "transform_matrix": posed.camera_to_world.tolist(),
     }
 
 

@@ -184,8 +184,8 @@ def _read_frame(frame: dict[str, Any], path: Path, width: int, height: int) -> P
     image = _inside(path.parent, frame["file_path"], where)
     _check_png(image, COLOUR if kind == "neutral" else MAGNITUDE, width, height, kind)
     masks = {key: _inside(path.parent, frame[key], where) for key in MASKS if frame.get(key) is not None}
-    for file in masks.values():
-        _check_shape(_check_png(file, MASK, width, height, "mask"), file)
+    for key, file in masks.items():
+        _check_shape(_check_png(file, MASK, width, height, "mask"), file, two_valued=key == "known_path")
     return ProtectedFrame(
         path=image,
         mask_path=masks.get("mask_path"),
@@ -256,8 +256,8 @@ def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role:
     return data
 
 
-def _check_shape(data: bytes, path: Path) -> None:
-    """Checks that a mask has grey along its outline alone.
+def _check_shape(data: bytes, path: Path, two_valued: bool) -> None:
+    """Checks that a mask has grey along its outline alone, or none where it must be two-valued.
 
     Raises:
         UserError: if not.
@@ -266,6 +266,8 @@ def _check_shape(data: bytes, path: Path) -> None:
         mask = np.asarray(Image.open(BytesIO(data)))
     except (OSError, SyntaxError, ValueError):
         raise UserError(f"{path} cannot be decoded; copy it again from where it was protected.") from None
+    if two_valued and ((mask > 0) & (mask < 255)).any():
+        raise UserError(f"{path} must hold nothing but 0 and 255; protect the photographs again.")
     if grey_off_outline(mask).any():
         raise UserError(
             f"{path} holds grey away from the head's outline, and a mask must be a shape, for it could carry a "

@@ -58,9 +58,9 @@ def classify(
         result.append(says_sensitive or not says_neutral)
     if not any(result):
         raise UserError(
-            f"All {len(result)} frames of {capture.folder / 'transforms.json'} are declared neutral, so nothing would "
-            'be protected: declare those that show the face with "sensitive": true, with --sensitive GLOB, or with '
-            "--face-direction."
+            f"All {len(result)} frames of {capture.folder / 'transforms.json'} are declared neutral, so "
+            'nothing would be protected: declare those that show the face with "sensitive": true, with --sensitive '
+            "GLOB, or with --face-direction."
         )
     return result
 

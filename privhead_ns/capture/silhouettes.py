@@ -85,7 +85,7 @@ def agreement(views: Sequence[View], trusted: Sequence[int]) -> Agreement:
         UserError: if the cameras do not look at a common point.
     """
     carvers = [views[number] for number in trusted]
-    votes = vote(carvers, _box(carvers), VOXELS, allowed=1)
+    votes = vote(carvers, consensus_box(carvers), VOXELS, allowed=1)
     known = 2 * votes.seen >= len(carvers)
     hull, alone = known & (votes.outside == 0), known & (votes.outside == 1)
     unknown = ~known & (votes.outside == 0)
@@ -233,7 +233,7 @@ def reduced(view: View) -> View:
     return replace(view, intrinsics=camera, silhouette=(share >= 0.5).astype(np.uint8))
 
 
-def _box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
+def consensus_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
     """Returns a box around what most views take for the head; a few wrong views neither shrink nor move it."""
     box = footprint_box(views)
     for _ in range(2):

@@ -18,6 +18,12 @@ GEOGRAPHIC_REMARK = (
     "point near the head, which is not in the protected capture; `privhead export --frame-of` puts a mesh back."
 )
 
+FEWER_REMARK = "Views have {}x{} pixels instead of {}: most photographs have no more on the head."
+EXPOSURE_REMARK = (
+    "The photographs differ in exposure or white balance by up to a factor of {:.2f}; it was divided out, and is not "
+    "in the protected capture."
+)
+
 
 @dataclass(frozen=True)
 class ProtectSummary:
@@ -35,9 +41,15 @@ class ProtectSummary:
     """Width and height in transforms.json where photographs had others."""
     geographic: bool = False
     """Whether the cameras were given in a geographic frame."""
-
     doubtful: tuple[str, ...] = ()
     """Views whose mask or pose agrees badly with the others, each with what is wrong."""
+
+    size: int = 0
+    """Side of the views that was asked for; 0 where it does not matter."""
+    box_size: tuple[float, ...] = ()
+    """Sides of the head's box in the capture's units."""
+    brightest: float = 1.0
+    """Largest gain of a photograph over the smallest; 1 where photographs count as equally exposed."""
 
     @property
     def neutral(self) -> int:
@@ -52,9 +64,16 @@ class ProtectSummary:
         )
         more = f" and {self.neutral - NAMED} more" if self.neutral > NAMED else ""
         names = ", ".join(self.neutral_names[:NAMED])
+        box = f" ({' x '.join(f'{side:.3g}' for side in self.box_size)} units)" if self.box_size else ""
         remarks = [
             *([SCALED_REMARK.format(*self.resized_from)] if self.resized_from else []),
             *([GEOGRAPHIC_REMARK] if self.geographic else []),
+            *(
+                [FEWER_REMARK.format(self.width, self.height, self.size)]
+                if max(self.width, self.height) < self.size
+                else []
+            ),
+            *([EXPOSURE_REMARK.format(self.brightest)] if self.brightest > 1 else []),
             *(f"Look at {view}" for view in self.doubtful),
             *([f"In colour are {names}{more}: make sure that none shows the face."] if names else []),
         ]
@@ -70,7 +89,7 @@ class ProtectSummary:
                 f"changes alone ({self.operator.name}, blur {self.operator.blur:g} pixels, {self.operator.levels} "
                 "levels);",
                 f"  - {self.silhouettes} outlines of the head;",
-                "  - each camera's place and focal length, the box that holds the head and, if known, the scale.",
+                f"  - each camera's place and focal length, the box that holds the head{box} and, if known, the scale.",
                 "",
                 "Not in it:",
                 f"  - any colour of the {self.protected} protected views;",

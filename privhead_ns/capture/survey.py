@@ -1,0 +1,79 @@
+"""The first look at the photographs: each is read, checked and reduced; large pixels are dropped at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from rich.console import Console
+
+from privhead_ns.capture.develop import develop
+from privhead_ns.capture.face_check import LONGEST_SIDE as CHECKED_SIDE
+from privhead_ns.capture.face_check import shows_face
+from privhead_ns.capture.hull import View
+from privhead_ns.capture.raw import RawCapture, RawFrame, read_image
+from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline
+from privhead_ns.errors import UserError
+from privhead_ns.progress import tracked
+
+BLACK = (0.0, 0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is kept in memory of all photographs."""
+
+    views: tuple[View, ...]
+    """Reduced to LONGEST_SIDE pixels, without lens distortion, in the capture's order."""
+    thumbnails: tuple[UInt8[np.ndarray, "height width 3"], ...]
+    """Their colours, black outside the silhouettes."""
+    digests: tuple[bytes, ...]
+    """SHA-256 of each photograph's decoded pixels."""
+
+
+def survey(capture: RawCapture, look_for_face: Sequence[bool] | None = None, console: Console | None = None) -> Survey:
+    """Reads every photograph once.
+
+    Args:
+        capture: the photographs.
+        look_for_face: in which of them to look for a face; None for none.
+        console: where progress is shown; None for no progress.
+
+    Raises:
+        UserError: if a file is missing or broken, a mask is empty or no shape, or a face is found.
+    """
+    look = look_for_face or [False] * len(capture.frames)
+    pairs = list(zip(capture.frames, look, strict=True))
+    with tracked(pairs, "Checking photographs", console or Console(quiet=True)) as shown:
+        results = [_look(*pair) for pair in shown]
+    return Survey(*zip(*results, strict=True))
+
+
+def _look(frame: RawFrame, look_for_face: bool) -> tuple[View, UInt8[np.ndarray, "height width 3"], bytes]:
+    rgb, coverage = read_image(frame)
+    digest = hashlib.sha256(np.ascontiguousarray(rgb).data).digest()
+    height, width = rgb.shape[:2]
+    scale = min(1.0, CHECKED_SIDE / max(height, width))
+    if scale < 1:
+        smaller = max(1, round(width * scale)), max(1, round(height * scale))
+        rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
+        if coverage is not None:
+            coverage = cv2.resize(coverage, smaller, interpolation=cv2.INTER_AREA)
+    if look_for_face and shows_face(rgb):
+        raise UserError(
+            f"A face was found in {frame.name}, which is declared neutral: declare it sensitive, or pass "
+            f"--allow-face '{frame.name}' if it shows none."
+        )
+    camera = frame.intrinsics.scaled(rgb.shape[1], rgb.shape[0]) if scale < 1 else frame.intrinsics
+    size = LONGEST_SIDE if max(rgb.shape[:2]) > LONGEST_SIDE else None
+    view = develop(rgb, coverage, camera, size, BLACK)
+    silhouette = None
+    if view.coverage is not None:
+        silhouette = (view.coverage >= 0.5).astype(np.uint8)
+        check_outline(silhouette, frame.name)
+    thumbnail = (np.clip(view.rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return View(frame.camera_to_world, view.intrinsics, silhouette), thumbnail, digest

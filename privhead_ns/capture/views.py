@@ -1,0 +1,183 @@
+"""How the photographs of a capture become its views: one camera, gain and set of unknown pixels for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from privhead_ns.capture.camera import Intrinsics
+from privhead_ns.capture.crop import PosedCamera, Sphere, crop_camera, native_size, seen_by, view_rays
+from privhead_ns.capture.develop import DevelopedView, resized
+from privhead_ns.capture.exposure import view_gains
+from privhead_ns.capture.hull import View, project
+from privhead_ns.capture.mending import Mended, mend
+from privhead_ns.capture.protected import ProtectedCapture
+from privhead_ns.capture.raw import RawCapture, RawFrame, read_image
+from privhead_ns.capture.survey import Survey, survey
+from privhead_ns.errors import UserError
+
+DEFAULT_SIZE = 128
+"""Side of the stored views in pixels."""
+LOOSE = 2.5
+"""Side of a photograph over that of the head's crop up to which a square photograph is one about the head."""
+OFF_CENTER = 0.15
+"""Distance from a photograph's middle, over its side, up to which the head is in the middle."""
+
+
+@dataclass(frozen=True)
+class ViewPlan:
+    """What makes views of photographs, one at a time."""
+
+    frames: tuple[RawFrame, ...]
+    cameras: tuple[PosedCamera, ...]
+    """Of the views; all of one size."""
+    gains: Float[np.ndarray, "n 3"]
+    """Factors of the photographs' colours that are divided out."""
+    doubted: dict[int, tuple[View, Bool[np.ndarray, "height width"]]]
+    """By frame: pixels of its reduced view whose mask is not believed, and that view."""
+    background: tuple[float, float, float]
+
+    def view(self, index: int) -> DevelopedView:
+        """Reads a photograph and returns its view.
+
+        Raises:
+            UserError: if a file is missing or broken.
+        """
+        return self.seen_by(index, self.cameras[index])
+
+    def seen_by(self, index: int, camera: PosedCamera) -> DevelopedView:
+        """Returns the view of a frame from another camera at its place, such as a larger one."""
+        frame = self.frames[index]
+        rgb, coverage = read_image(frame)
+        view = seen_by(camera, rgb, coverage, frame.camera_to_world, frame.intrinsics, self.background)
+        view = _evened(view, self.gains[index], self.background)
+        return _without_doubted(view, camera, *self.doubted[index], self.background) if index in self.doubted else view
+
+
+def plan_views(
+    capture: RawCapture,
+    surveyed: Survey,
+    mended: Mended,
+    box: Float[np.ndarray, "2 3"],
+    radius: float,
+    size: int,
+    background: tuple[float, float, float],
+) -> ViewPlan:
+    """Decides how the photographs become views.
+
+    Square photographs of one size, without distortion and about the head stay as they are, or are reduced. Otherwise
+    each view is cropped: a square about the sphere that holds the head.
+
+    Args:
+        capture: the photographs.
+        surveyed: the first look at them.
+        mended: its views with bad masks mended.
+        box: holds the head.
+        radius: of the sphere about the box's centre that holds the head.
+        size: side in pixels; where most photographs have fewer pixels on the head, views are as small as they.
+        background: colour in [0, 1] behind the head.
+    """
+    cameras = _cameras(capture.frames, Sphere(box.mean(axis=0), radius), size)
+    return _plan(capture, surveyed, mended, box, cameras, background)
+
+
+def plan_like(capture: RawCapture, protected: ProtectedCapture) -> ViewPlan:
+    """Returns the plan by which a protected capture was made, from its photographs and its cameras.
+
+    Args:
+        capture: the photographs, without masks where the protected capture has none.
+        protected: what was made from them.
+
+    Raises:
+        UserError: if it was not made from them, or a photograph is broken.
+    """
+    check_origin(capture, protected)
+    cameras = tuple(
+        PosedCamera(
+            frame.camera_to_world,
+            Intrinsics(protected.width, protected.height, frame.fl_x, frame.fl_y, frame.cx, frame.cy),
+        )
+        for frame in protected.frames
+    )
+    surveyed = survey(capture)
+    return _plan(capture, surveyed, mend(surveyed.views), protected.aabb, cameras, protected.background)
+
+
+def check_origin(raw: RawCapture, protected: ProtectedCapture) -> None:
+    """Checks by the cameras' positions that a protected capture was made from a raw one.
+
+    Raises:
+        UserError: if not.
+    """
+    ours, theirs = ([frame.camera_to_world[:3, 3] for frame in side.frames] for side in (raw, protected))
+    if len(ours) != len(theirs) or not np.allclose(ours, theirs):
+        raise UserError(f"{protected.folder} was not made from the photographs in {raw.folder}: the cameras differ.")
+
+
+def _plan(
+    capture: RawCapture,
+    surveyed: Survey,
+    mended: Mended,
+    box: Float[np.ndarray, "2 3"],
+    cameras: Sequence[PosedCamera],
+    background: tuple[float, float, float],
+) -> ViewPlan:
+    gains = view_gains(mended.views, surveyed.thumbnails, box)
+    doubted = {index: (surveyed.views[index], pixels) for index, pixels in mended.doubted.items()}
+    return ViewPlan(capture.frames, tuple(cameras), gains, doubted, background)
+
+
+def _cameras(frames: Sequence[RawFrame], sphere: Sphere, size: int) -> list[PosedCamera]:
+    """Returns the cameras of all views."""
+    native = [native_size(frame.camera_to_world, frame.intrinsics, sphere) for frame in frames]
+    if _about_the_head(frames, sphere, native):
+        size = min(size, frames[0].intrinsics.width)
+        return [PosedCamera(frame.camera_to_world, resized(frame.intrinsics, size)) for frame in frames]
+    size = max(1, min(size, int(np.median(native))))
+    return [crop_camera(frame.camera_to_world, frame.intrinsics, sphere, size) for frame in frames]
+
+
+def _about_the_head(frames: Sequence[RawFrame], sphere: Sphere, native: Sequence[float]) -> bool:
+    """Says whether all photographs are square, of one size, without distortion, and the head fills their middle."""
+    side = frames[0].intrinsics.width
+    for frame, crop in zip(frames, native, strict=True):
+        camera = frame.intrinsics
+        if (camera.width, camera.height) != (side, side) or any(camera.distortion) or side > LOOSE * crop:
+            return False
+        local = frame.camera_to_world[:3, :3].T @ (sphere.center - frame.camera_to_world[:3, 3])
+        seen = np.array([camera.fl_x * local[0], -camera.fl_y * local[1]]) / max(-local[2], 1e-9)
+        if np.abs(seen + np.array([camera.cx, camera.cy]) - side / 2).max() > OFF_CENTER * side:
+            return False
+    return True
+
+
+def _evened(
+    view: DevelopedView, gain: Float[np.ndarray, " 3"], background: tuple[float, float, float]
+) -> DevelopedView:
+    """Divides a photograph's gain out of the head's colour."""
+    if (gain == 1).all() or view.coverage is None:
+        return view
+    behind = (1 - view.coverage[..., None]) * np.array(background, dtype=np.float32)
+    rgb = np.clip((view.rgb - behind) / gain.astype(np.float32) + behind, 0, 1)
+    if view.known is not None:
+        rgb = np.where(view.known[..., None], rgb, view.rgb)
+    return replace(view, rgb=rgb)
+
+
+def _without_doubted(
+    view: DevelopedView,
+    camera: PosedCamera,
+    reduced: View,
+    doubted: Bool[np.ndarray, "height width"],
+    background: tuple[float, float, float],
+) -> DevelopedView:
+    """Marks pixels as unknown that lie where the reduced view is not believed."""
+    rays = view_rays(view.intrinsics) @ camera.camera_to_world[:3, :3].T
+    pixel, _ = project(reduced, camera.camera_to_world[:3, 3] + rays)
+    unknown = ((pixel >= 0) & doubted.ravel()[pixel]).reshape(view.rgb.shape[:2])
+    known = ~unknown if view.known is None else view.known & ~unknown
+    rgb = np.where(known[..., None], view.rgb, np.array(background, dtype=np.float32))
+    return replace(view, rgb=rgb, known=None if known.all() else known)
