@@ -36,6 +36,7 @@ def protect(
     allow_face: tuple[str, ...] = (),
     box: tuple[float, float, float, float, float, float] | None = None,
     ignore_masks: bool = False,
+    preview: Path | None = None,
 ) -> None:
     """Turn raw photographs of a head into a protected capture: the only folder that may leave this machine.
 
@@ -57,6 +58,7 @@ def protect(
         allow_face: Globs of neutral photographs to accept although a face detector fires.
         box: Box that holds the head, x0 y0 z0 x1 y1 z1 in the capture's frame; by default found from the masks.
         ignore_masks: Use neither masks nor alpha channels: all views keep their surroundings.
+        preview: PNG to write that shows each photograph beside what leaves: for your own eyes.
     """
     from privhead_ns.capture import protect as capture_side
     from privhead_ns.operators import OperatorConfig
@@ -74,6 +76,7 @@ def protect(
         allow_face=allow_face,
         box=box,
         ignore_masks=ignore_masks,
+        preview=preview,
     )
     print(summary.in_plain_words())
 
@@ -289,7 +292,7 @@ def audit_sweep(
         operators: What protects.
         blurs: Standard deviations in pixels of the blur before the operator.
         levels: Numbers of values of a stored magnitude.
-        sizes: Longer sides of the views in pixels; by default that of the photographs.
+        sizes: Sides of the views in pixels; by default that of `protect`.
         onnx: Face recognition models to use beside dlib; of all, the one counts that an attack gets farthest with.
         onnx_threshold: Cosine distance up to which they call two faces the same.
         onnx_size: Side in pixels of the aligned face that they take.

@@ -96,7 +96,6 @@ RAW_MISTAKES = {
     ),
     "mask not an image": (write("masks/view_2.png", b"no image"), r"masks/view_2\.png"),
     "image of another shape": (draw("images/view_4.png", photograph(4)[:20]), r"view_4\.png is 32x20.*32x32.*cropped"),
-    "one image of another resolution": (draw("images/view_4.png", photograph(4, 16)), r"one size.*view_4\.png 16x16"),
     "mask of another size": (draw("masks/view_4.png", disc(64)), r"masks/view_4\.png is 64x64.*32x32"),
     "mask empty": (draw("masks/view_4.png", disc() * 0), r"view_4\.png is empty"),
     "pose with NaN": (pose(lambda m: m.__setitem__((0, 3), math.nan)), r"view_2\.png.*NaN"),
@@ -147,7 +146,6 @@ BAD_OPTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "no direction": ({"face_direction": (0.0, 0.0, 0.0)}, "--face-direction"),
     "direction NaN": ({"face_direction": (math.nan, 0.0, 0.0)}, "--face-direction"),
     "angle": ({"face_direction": (1.0, 0.0, 0.0), "neutral_beyond_deg": 200.0}, "--neutral-beyond-deg"),
-    "size too large": ({"size": 33}, "--size"),
     "size zero": ({"size": 0}, "--size"),
     "size eaten by the blur": ({"operator": OperatorConfig(blur=6.0)}, "--blur"),
     "unknown operator": ({"operator": OperatorConfig(name="canny")}, "canny"),
@@ -179,19 +177,6 @@ def test_output_in_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--output-dir"):
         protect(raw, tmp_path / "missing" / "out", OperatorConfig())
     assert list(tmp_path.iterdir()) == [raw]
-
-
-@pytest.mark.parametrize(("shape", "words"), [((64, 64), "--size 32"), ((32, 16), "crop")])
-def test_mixed_sizes(tmp_path: Path, shape: tuple[int, int], words: str) -> None:
-    raw = write_raw_capture(tmp_path / "raw", masks=False)
-    draw("images/view_2.png", np.zeros((*shape, 3), np.uint8))(raw)
-    frame(w=shape[1], h=shape[0])(raw)
-    with pytest.raises(UserError, match=f"images/view_2.png {shape[1]}x{shape[0]}.*{words}"):
-        protect(raw, tmp_path / "out", OperatorConfig())
-    assert not (tmp_path / "out").exists()
-    if "--size" in words:
-        protect(raw, tmp_path / "out", OperatorConfig(), size=32)
-        assert load_protected_capture(tmp_path / "out").width == 32
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 import trimesh
 from raw_folder import edit, write_raw_capture
 
-from privhead_ns.audit.heads import check_origin
 from privhead_ns.benchmark.oracle import OracleDataParserConfig
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
+from privhead_ns.capture.views import check_origin
 from privhead_ns.errors import UserError
 from privhead_ns.mesh import export
 from privhead_ns.mesh.evaluate import evaluate, load_truth

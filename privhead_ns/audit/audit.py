@@ -11,12 +11,13 @@ import trimesh
 from rich.console import Console
 
 from privhead_ns.audit import adapted, files, geometry, inversion, off_the_shelf
-from privhead_ns.audit.heads import Head, check_origin, load_others, load_subject
+from privhead_ns.audit.heads import Head, load_others, load_subject
 from privhead_ns.audit.recogniser import Image, Recogniser
 from privhead_ns.audit.rung import Rung, nothing
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
+from privhead_ns.capture.views import check_origin
 from privhead_ns.errors import UserError
 from privhead_ns.folders import temporary_folder
 from privhead_ns.mesh.export import load_model, surface

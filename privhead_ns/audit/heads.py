@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +13,19 @@ from rich.console import Console
 from rich.progress import track
 
 from privhead_ns.audit.recogniser import Image
-from privhead_ns.capture.develop import develop
+from privhead_ns.capture.mask_files import without_masks
 from privhead_ns.capture.protect import magnitude_image
 from privhead_ns.capture.protected import FULL_SCALE, ProtectedCapture, load_protected_capture, read_magnitude
-from privhead_ns.capture.raw import RawCapture, RawFrame, load_raw_capture, read_image
+from privhead_ns.capture.raw import load_raw_capture
+from privhead_ns.capture.survey import survey
+from privhead_ns.capture.views import ViewPlan, plan_like, plan_views
 from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
+
+Magnitudes = Float[np.ndarray, "views height width"]
+LONGEST_SIDE = 512
+"""Side in pixels up to which photographs are kept."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Head:
     frames: tuple[int, ...]
     """Which frames of the capture the views are."""
     photographs: list[Image]
-    """The photographs, free of lens distortion, in their own size."""
+    """The views as photographs, at their own resolution up to LONGEST_SIDE pixels a side."""
     colour: Float[np.ndarray, "views height width 3"]
     """The same in the size of the protected views, in [0, 1]."""
     magnitude: Float[np.ndarray, "views height width"]
@@ -52,10 +58,10 @@ def load_subject(data: Path, protected: Path) -> Head:
         UserError: if a capture is missing or broken, or the one was not made from the other.
     """
     raw, capture = load_raw_capture(data), load_protected_capture(protected)
-    check_origin(raw, capture)
+    plan = plan_like(raw, capture)
     chosen = [index for index, frame in enumerate(capture.frames) if frame.kind == "protected"]
     magnitude = np.stack([read_magnitude(capture.frames[i].path, capture.magnitude_maximum) for i in chosen])
-    return _head(raw, chosen, capture, magnitude)
+    return _head(plan, raw.folder.resolve().name, chosen, capture, magnitude)
 
 
 def load_other(data: Path, like: ProtectedCapture) -> Head:
@@ -70,7 +76,16 @@ def load_other(data: Path, like: ProtectedCapture) -> Head:
     chosen = [index for index, frame in enumerate(raw.frames) if frame.sensitive is not False]
     if not chosen:
         raise UserError(f"All frames of {data} are declared neutral, so it shows no face to compare with; drop it.")
-    return _head(raw, chosen, like, None)
+    if not like.masked:
+        raw = without_masks(raw)
+    plan, _, _ = plan_views(raw, survey(raw), like.width, like.background)
+    camera = plan.cameras[0].intrinsics
+    if (camera.width, camera.height) != (like.width, like.height):
+        raise UserError(
+            f"The views of {raw.folder} become {camera.width}x{camera.height} pixels, those of the audited head "
+            f"{like.width}x{like.height}: the photographs have no more pixels on the head; drop this capture."
+        )
+    return _head(plan, raw.folder.resolve().name, chosen, like, None)
 
 
 def load_others(folders: Sequence[Path], subject: Path, like: ProtectedCapture, console: Console) -> list[Head]:
@@ -85,35 +100,17 @@ def load_others(folders: Sequence[Path], subject: Path, like: ProtectedCapture, 
     return [load_other(folder, like) for folder in track(folders, "Reading other heads", console=console)]
 
 
-def check_origin(raw: RawCapture, capture: ProtectedCapture) -> None:
-    """Checks by the cameras that a protected capture was made from a raw one.
-
-    Raises:
-        UserError: if not.
-    """
-    ours, theirs = ([frame.camera_to_world for frame in side.frames] for side in (raw, capture))
-    if len(ours) != len(theirs) or not np.allclose(ours, theirs):
-        raise UserError(f"{capture.folder} was not made from the photographs in {raw.folder}: the cameras differ.")
-
-
-def _head(
-    raw: RawCapture, chosen: list[int], like: ProtectedCapture, magnitude: Float[np.ndarray, "n h w"] | None
-) -> Head:
-    size = max(like.width, like.height)
-    frames = [raw.frames[index] for index in chosen]
-    colour = np.stack([_developed(frame, size, like) for frame in frames])
-    if colour.shape[1:3] != (like.height, like.width):
-        raise UserError(
-            f"The views of {raw.folder} become {colour.shape[2]}x{colour.shape[1]} pixels, those of the audited head "
-            f"{like.width}x{like.height}; give captures of one shape to --others."
-        )
+def _head(plan: ViewPlan, name: str, chosen: list[int], like: ProtectedCapture, magnitude: Magnitudes | None) -> Head:
+    views = [plan.view(index) for index in chosen]
     if magnitude is None:
-        magnitude = protected_like(colour, like.operator)
+        sigma = like.operator.setup()
+        stored = [magnitude_image(view.rgb, sigma, like.operator.levels, view.known) for view in views]
+        magnitude = np.stack(stored) * np.float32(sigma.maximum / FULL_SCALE)
     return Head(
-        name=raw.folder.resolve().name,
+        name=name,
         frames=tuple(chosen),
-        photographs=[(_developed(frame, None, like) * 255).round().astype(np.uint8) for frame in frames],
-        colour=colour,
+        photographs=[_photograph(plan, index) for index in chosen],
+        colour=np.stack([np.clip(view.rgb, 0, 1) for view in views]),
         magnitude=magnitude,
         maximum=like.magnitude_maximum,
     )
@@ -128,8 +125,12 @@ def protected_like(
     return stored * np.float32(sigma.maximum / FULL_SCALE)
 
 
-def _developed(frame: RawFrame, size: int | None, like: ProtectedCapture) -> Float[np.ndarray, "height width 3"]:
-    rgb, coverage = read_image(frame)
-    if size is not None and size > max(rgb.shape[:2]):
-        raise UserError(f"{frame.image_path} is smaller than the audited head's {size} pixels; drop its capture.")
-    return np.clip(develop(rgb, coverage if like.masked else None, frame.intrinsics, size, like.background).rgb, 0, 1)
+def _photograph(plan: ViewPlan, index: int) -> Image:
+    """Returns the view of a frame at the photograph's resolution, or LONGEST_SIDE."""
+    camera, source = plan.cameras[index], plan.frames[index].intrinsics
+    scale = source.fl_x / camera.intrinsics.fl_x
+    longest = max(camera.intrinsics.width, camera.intrinsics.height)
+    scale = max(1.0, min(scale, LONGEST_SIDE / longest))
+    sides = round(camera.intrinsics.width * scale), round(camera.intrinsics.height * scale)
+    larger = replace(camera, intrinsics=camera.intrinsics.scaled(*sides))
+    return (np.clip(plan.seen_by(index, larger).rgb, 0, 1) * 255).round().astype(np.uint8)

@@ -26,6 +26,7 @@ from privhead_ns.audit.report import shown
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.transforms import read_json
+from privhead_ns.capture.views import DEFAULT_SIZE
 from privhead_ns.errors import UserError
 from privhead_ns.folders import make_private, temporary_folder
 from privhead_ns.mesh.evaluate import MEASURE, evaluate, load_truth
@@ -141,7 +142,7 @@ def measure(
 ) -> dict[str, Any]:
     """Attacks the protected views of one head and setting, then trains on them and measures the mesh."""
     protected = folder / "protected"
-    protect(data, protected, setting.operator, size=setting.size, console=console)
+    protect(data, protected, setting.operator, size=setting.size or DEFAULT_SIZE, console=console)
     capture = load_protected_capture(protected)
     heads = [load_subject(data, protected), *load_others(others, data, capture, console)]
     galleries = [off_the_shelf.photographs(recogniser, heads, console) for recogniser in recognisers]

@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Float
 from nerfstudio.data.dataparsers.base_dataparser import DataparserOutputs
 
-from privhead_ns.capture.develop import develop
-from privhead_ns.capture.protected import ProtectedCapture
-from privhead_ns.capture.raw import RawFrame, load_raw_capture, read_image
+from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
+from privhead_ns.capture.raw import load_raw_capture
+from privhead_ns.capture.views import ViewPlan, check_origin, plan_like
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParser, PrivheadDataParserConfig
 from privhead_ns.data.dataset import PrivheadDataset
@@ -45,10 +45,7 @@ class OracleDataParserConfig(PrivheadDataParserConfig):
                 "one, pass --pipeline.datamanager.dataparser.photographs with the folder of the raw capture."
             )
         self.photographs = self.photographs.resolve()
-        frames, views = load_raw_capture(self.photographs).frames, capture.frames
-        poses, their_poses = ([frame.camera_to_world for frame in side] for side in (frames, views))
-        if len(frames) != len(views) or not np.allclose(poses, their_poses):
-            raise UserError(f"{data} was not made from the photographs in {self.photographs}: the cameras differ.")
+        check_origin(load_raw_capture(self.photographs), capture)
         return capture
 
 
@@ -61,8 +58,8 @@ class OracleDataParser(PrivheadDataParser):
         """Adds the photographs to the metadata, and declares all views neutral."""
         outputs = super()._generate_dataparser_outputs(split, **kwargs)
         assert self.config.photographs is not None
-        photographs = load_raw_capture(self.config.photographs).frames
-        outputs.metadata |= {"photographs": photographs, "protected": [False] * len(photographs)}
+        plan = plan_like(load_raw_capture(self.config.photographs), load_protected_capture(self.config.data))
+        outputs.metadata |= {"photographs": plan, "protected": [False] * len(plan.frames)}
         return outputs
 
 
@@ -71,9 +68,8 @@ class OracleDataset(PrivheadDataset):
 
     def colour(self, image_idx: int) -> Float[np.ndarray, "height width 3"]:
         """Returns the photograph of any view: colour in [0, 1]."""
-        frame: RawFrame = self.metadata["photographs"][image_idx]
-        size = int(max(self.cameras.width.max(), self.cameras.height.max()))
-        return develop(*read_image(frame), frame.intrinsics, size, self.metadata["background"] or (0.0, 0.0, 0.0)).rgb
+        plan: ViewPlan = self.metadata["photographs"]
+        return plan.view(image_idx).rgb
 
 
 @dataclass

@@ -21,6 +21,8 @@ MARGIN = 0.05
 """Share of the visual hull's size that is added on each side."""
 SEEN = 0.3
 """Share of the views that must have a point in their image for it to be head: close-ups cut the head."""
+REACHED = 0.99
+"""Share of the visual hull in the sphere about the head; the rest is corners that few views look at."""
 SPHERE_MARGIN = 1.1
 """Without masks: the box's half side over the radius of the sphere that most cameras see whole."""
 CLOSE_UPS = 0.25
@@ -67,8 +69,8 @@ def head_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
 
 
 def reach(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> float:
-    """Returns the largest distance of the visual hull in a box from the box's centre; without silhouettes, the longest
-    half side.
+    """Returns the distance from a box's centre within which nearly all of the visual hull lies; without silhouettes,
+    the longest half side.
     """
     half = float((box[1] - box[0]).max()) / 2
     if any(view.silhouette is None for view in views):
@@ -76,7 +78,7 @@ def reach(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> float:
     votes = vote(views, box, VOXELS, allowed=0)
     hull = votes.centre[votes.seen >= SEEN * len(views)]
     distance = np.linalg.norm(hull - box.mean(axis=0), axis=1)
-    return float(distance.max() + votes.voxel.max() / 2) if len(hull) else half
+    return float(np.quantile(distance, REACHED)) if len(hull) else half
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,14 @@ from torch import Tensor
 
 from privhead_ns.capture.crop import PosedCamera
 from privhead_ns.capture.develop import DevelopedView
-from privhead_ns.capture.hull import head_box, reach
 from privhead_ns.capture.mask_files import check_masks_complete, without_masks
-from privhead_ns.capture.mending import mend
-from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE
+from privhead_ns.capture.preview import save_preview
+from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE, load_protected_capture
 from privhead_ns.capture.raw import RawCapture, load_raw_capture
 from privhead_ns.capture.sensitivity import Vector, classify, matches
-from privhead_ns.capture.silhouettes import check_silhouettes
 from privhead_ns.capture.summary import ProtectSummary
-from privhead_ns.capture.survey import Survey, survey
-from privhead_ns.capture.views import DEFAULT_SIZE, ViewPlan, plan_views
+from privhead_ns.capture.survey import survey
+from privhead_ns.capture.views import DEFAULT_SIZE, plan_views
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.operators import Operator, OperatorConfig, quantise
@@ -34,7 +32,6 @@ from privhead_ns.progress import tracked
 
 Box = tuple[float, float, float, float, float, float]
 """x0 y0 z0 x1 y1 z1 in the capture's own frame."""
-MENDED = "the cut is stored as unknown"
 
 
 def protect(
@@ -51,6 +48,7 @@ def protect(
     allow_face: Sequence[str] = (),
     box: Box | None = None,
     ignore_masks: bool = False,
+    preview: Path | None = None,
     console: Console | None = None,
 ) -> ProtectSummary:
     """Writes the protected capture of a raw one; `output_dir` appears whole or not at all, for its owner alone (0700).
@@ -67,6 +65,7 @@ def protect(
         allow_face: globs of neutral frames to take although a face is found in them.
         box: holds the head; None to find it.
         ignore_masks: whether to use neither masks nor alpha channels.
+        preview: PNG to write that shows each photograph beside what leaves; for the owner's eyes alone.
         console: where progress is shown.
 
     Raises:
@@ -75,6 +74,8 @@ def protect(
     """
     check_new_folder(output_dir)
     _check_background(background)
+    if preview is not None:
+        _check_preview(preview)
     sigma = operator.setup()
     capture = load_raw_capture(data)
     if ignore_masks:
@@ -93,7 +94,8 @@ def protect(
             "tell where the head is: add a mask_path to every frame, or declare those that show no face with --neutral "
             "GLOB."
         )
-    plan, aabb, doubtful = _plan(capture, surveyed, size, background, None if box is None else _read_box(box))
+    aabb = None if box is None else _read_box(box) - capture.origin
+    plan, aabb, doubtful = plan_views(capture, surveyed, size, background, aabb)
     width, height = plan.cameras[0].intrinsics.width, plan.cameras[0].intrinsics.height
     _check_margin(width, height, sigma.margin)
     with whole_folder(output_dir) as folder, tracked(range(len(capture.frames)), "Protecting", console) as indices:
@@ -119,6 +121,8 @@ def protect(
             },
         }
         (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        if preview is not None:
+            save_preview(preview, surveyed.thumbnails, load_protected_capture(folder))
     return ProtectSummary(
         output_dir=output_dir,
         neutral_names=tuple(f.name for f, private in zip(capture.frames, is_sensitive, strict=True) if not private),
@@ -134,27 +138,6 @@ def protect(
         box_size=tuple((aabb[1] - aabb[0]).tolist()),
         brightest=float(plan.gains.max() / plan.gains.min()),
     )
-
-
-def _plan(
-    capture: RawCapture,
-    surveyed: Survey,
-    size: int,
-    background: Vector,
-    box: Float[np.ndarray, "2 3"] | None,
-) -> tuple[ViewPlan, Float[np.ndarray, "2 3"], dict[int, str]]:
-    """Finds the head and plans its views; returns the head's box and what is wrong with views as well.
-
-    Raises:
-        UserError: if masks or poses disagree, or a box is impossible.
-    """
-    doubtful = check_silhouettes(surveyed.views, [frame.name for frame in capture.frames])
-    mended = mend(surveyed.views)
-    doubtful |= {index: "its mask cuts the head where the others see it; " + MENDED for index in mended.doubted}
-    sound = [view for index, view in enumerate(mended.views) if index not in doubtful or index in mended.doubted]
-    aabb = head_box(sound) if box is None else box - capture.origin
-    radius = reach(sound, aabb)
-    return plan_views(capture, surveyed, mended, aabb, radius, size, background), aabb, doubtful
 
 
 def magnitude_image(
@@ -190,6 +173,11 @@ def magnitude_image(
 def _check_background(background: Vector) -> None:
     if len(background) != 3 or not all(0 <= value <= 1 for value in background):
         raise UserError(f"--background must be three numbers between 0 and 1, not {background}.")
+
+
+def _check_preview(path: Path) -> None:
+    if path.suffix.lower() != ".png" or not path.parent.is_dir() or path.is_dir():
+        raise UserError(f"--preview {path} must be a PNG file in a folder that exists.")
 
 
 def _read_box(box: Box) -> Float[np.ndarray, "2 3"]:

@@ -12,15 +12,18 @@ from privhead_ns.capture.camera import Intrinsics
 from privhead_ns.capture.crop import PosedCamera, Sphere, crop_camera, native_size, seen_by, view_rays
 from privhead_ns.capture.develop import DevelopedView, resized
 from privhead_ns.capture.exposure import view_gains
-from privhead_ns.capture.hull import View, project
+from privhead_ns.capture.hull import View, head_box, project, reach
+from privhead_ns.capture.mask_files import without_masks
 from privhead_ns.capture.mending import Mended, mend
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image
+from privhead_ns.capture.silhouettes import check_silhouettes
 from privhead_ns.capture.survey import Survey, survey
 from privhead_ns.errors import UserError
 
 DEFAULT_SIZE = 128
 """Side of the stored views in pixels."""
+CUT = "its mask cuts the head where the others see it; what it cuts is stored as unknown"
 LOOSE = 2.5
 """Side of a photograph over that of the head's crop up to which a square photograph is one about the head."""
 OFF_CENTER = 0.15
@@ -60,13 +63,11 @@ class ViewPlan:
 def plan_views(
     capture: RawCapture,
     surveyed: Survey,
-    mended: Mended,
-    box: Float[np.ndarray, "2 3"],
-    radius: float,
     size: int,
     background: tuple[float, float, float],
-) -> ViewPlan:
-    """Decides how the photographs become views.
+    box: Float[np.ndarray, "2 3"] | None = None,
+) -> tuple[ViewPlan, Float[np.ndarray, "2 3"], dict[int, str]]:
+    """Finds the head and decides how the photographs become views.
 
     Square photographs of one size, without distortion and about the head stay as they are, or are reduced. Otherwise
     each view is cropped: a square about the sphere that holds the head.
@@ -74,27 +75,39 @@ def plan_views(
     Args:
         capture: the photographs.
         surveyed: the first look at them.
-        mended: its views with bad masks mended.
-        box: holds the head.
-        radius: of the sphere about the box's centre that holds the head.
         size: side in pixels; where most photographs have fewer pixels on the head, views are as small as they.
         background: colour in [0, 1] behind the head.
+        box: holds the head; None to find it.
+
+    Returns:
+        The plan, the head's box, and by frame what is wrong with its mask or pose.
+
+    Raises:
+        UserError: if masks and poses disagree.
     """
-    cameras = _cameras(capture.frames, Sphere(box.mean(axis=0), radius), size)
-    return _plan(capture, surveyed, mended, box, cameras, background)
+    doubtful = check_silhouettes(surveyed.views, [frame.name for frame in capture.frames])
+    mended = mend(surveyed.views)
+    doubtful |= dict.fromkeys(mended.doubted, CUT)
+    sound = [view for index, view in enumerate(mended.views) if index not in doubtful or index in mended.doubted]
+    if box is None:
+        box = head_box(sound)
+    cameras = _cameras(capture.frames, Sphere(box.mean(axis=0), reach(sound, box)), size)
+    return _plan(capture, surveyed, mended, box, cameras, background), box, doubtful
 
 
 def plan_like(capture: RawCapture, protected: ProtectedCapture) -> ViewPlan:
     """Returns the plan by which a protected capture was made, from its photographs and its cameras.
 
     Args:
-        capture: the photographs, without masks where the protected capture has none.
+        capture: the photographs.
         protected: what was made from them.
 
     Raises:
         UserError: if it was not made from them, or a photograph is broken.
     """
     check_origin(capture, protected)
+    if not protected.masked:
+        capture = without_masks(capture)
     cameras = tuple(
         PosedCamera(
             frame.camera_to_world,
