@@ -57,7 +57,7 @@ def pixel_of(point: np.ndarray, pose: np.ndarray, camera: Intrinsics) -> np.ndar
 def test_a_point_lands_where_the_crop_camera_says(lens: str, degrees: float, aside: float) -> None:
     """A blob painted where the photograph shows a point is found where the view's camera sees it."""
     source, pose = LENSES[lens], rolled(look_at(np.array([4.0, 1.0, 0.5])), degrees, aside)
-    point = HEAD.center + [0.1, 0.15, -0.1]
+    point = HEAD.center + np.array([0.1, 0.15, -0.1])
     x, y = pixel_of(point, pose, source)
     rows, columns = np.mgrid[: source.height, : source.width]
     spread = 0.02 * source.fl_x

@@ -69,7 +69,8 @@ def _core(views: Sequence[View], box: Float[np.ndarray, "2 3"], allowed: int) ->
     votes = vote(views, box, VOXELS, allowed)
     grid = np.zeros(VOXELS**3, dtype=bool)
     grid[votes.index[votes.seen >= SEEN * len(views)]] = True
-    inner = np.asarray(binary_erosion(grid.reshape([VOXELS] * 3), iterations=DEPTH)).ravel()
+    inner: Bool[np.ndarray, " m"] = np.asarray(binary_erosion(grid.reshape([VOXELS] * 3), iterations=DEPTH), dtype=bool)
+    inner = inner.ravel()
     return votes.centre[inner[votes.index]]
 
 
