@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from privhead_ns.capture.camera import Intrinsics
-from privhead_ns.capture.develop import DevelopedView, camera_matrix, composed, develop, without_stray_grey
+from privhead_ns.capture.develop import DevelopedView, composed, develop, without_stray_grey
 
 MARGIN = 1.05
 """Half side of a view over the radius of the sphere that holds the head."""
@@ -110,11 +110,14 @@ def distorted_pixels(
     """
     front = rays[:, 2] < -1e-6
     flat = np.where(front[:, None], rays[:, :2] * [1, -1] / np.maximum(-rays[:, 2:], 1e-6), 0.0)
-    points = np.concatenate([flat, np.ones((len(flat), 1))], axis=1)
-    projected = cv2.projectPoints(
-        points, np.zeros(3), np.zeros(3), camera_matrix(camera), np.array(camera.distortion, dtype=np.float64)
-    )[0].reshape(-1, 2)
-    return projected, front & ((flat**2).sum(axis=1) < _folding_radius(camera) ** 2)
+    k1, k2, p1, p2, k3 = camera.distortion
+    (x, y), square = flat.T, (flat**2).sum(axis=1)
+    radial = 1 + square * (k1 + square * (k2 + square * k3))
+    # OpenCV's model; its projectPoints is slow, for it computes derivatives as well
+    columns = x * radial + 2 * p1 * x * y + p2 * (square + 2 * x**2)
+    rows = y * radial + p1 * (square + 2 * y**2) + 2 * p2 * x * y
+    pixels = np.stack([camera.fl_x * columns + camera.cx, camera.fl_y * rows + camera.cy], axis=1) - 0.5
+    return pixels, front & (square < _folding_radius(camera) ** 2)
 
 
 def _only_smaller(source: Intrinsics, target: Intrinsics) -> bool:

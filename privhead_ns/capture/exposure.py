@@ -28,6 +28,8 @@ ROUNDS = 20
 """Alternations between colours of points and gains of views."""
 NOISE = 0.03
 """Standard deviation of the log gains below which the photographs count as equally exposed."""
+SPREAD, CERTAIN = 1.9, 6.0
+"""Standard error of a median over the median absolute residual and sqrt(n), and how many of them are a difference."""
 ENOUGH = 20
 """Points that a view must see for its gain to be judged."""
 
@@ -66,12 +68,15 @@ def view_gains(
         return same
     logs = np.where(valid[..., None], logs[:, shared], np.nan)[judged]
     logs = logs[:, valid[judged].any(axis=0)]
-    gains = np.zeros((len(logs), 3))
+    points, gains = np.zeros(logs.shape[1:]), np.zeros((len(logs), 3))
     for _ in range(ROUNDS):
         points = np.nanmedian(logs - gains[:, None], axis=0)
         step = np.nanmedian(logs - points, axis=1)
         gains = step - step.mean(axis=0)
-    if gains.std() <= NOISE:
+    residuals = np.nanmedian(np.abs(logs - points - gains[:, None]), axis=1)
+    pixels = np.array([np.count_nonzero(view.silhouette) for view in views])[judged]
+    error = SPREAD * residuals / np.sqrt(np.minimum(valid.sum(axis=1)[judged], pixels))[:, None]
+    if gains.std() <= max(NOISE, CERTAIN * float(np.median(error))):
         return same
     same[judged] = np.exp(gains)
     return same
