@@ -102,6 +102,11 @@ def within(sdf: Float[Tensor, "rays n"], distances: Float[Tensor, "rays n"], bet
     return opacity_bound(sdf, distances, beta).amax(dim=1, keepdim=True) <= tolerance
 
 
+def converged(upper: Beta, wanted: Beta) -> bool:
+    """Returns whether the bound holds on all rays with the density's own β. On a GPU, the host waits for the answer."""
+    return bool((upper <= wanted).all())
+
+
 def rendering_weights(
     sdf: Float[Tensor, "rays n"], distances: Float[Tensor, "rays n"], beta: Float[Tensor, "*any"]
 ) -> Float[Tensor, "rays m"]:
@@ -126,11 +131,6 @@ def inverse_cdf(
     start, end = cdf.gather(1, after - 1), cdf.gather(1, after)
     share = ((quantiles - start) / (end - start).clamp(min=1e-12)).clamp(0, 1)
     return torch.lerp(distances.gather(1, after - 1), distances.gather(1, after), share)
-
-
-def converged(upper: Beta, wanted: Beta) -> bool:
-    """Returns whether the bound holds on all rays with the density's own β. On a GPU, the host waits for the answer."""
-    return bool((upper <= wanted).all())
 
 
 @torch.no_grad()
