@@ -109,6 +109,8 @@ def ready(request: pytest.FixtureRequest, capture: Path) -> Source:
 def source(method: str, capture: Path) -> Source:
     config = METHODS[method]()
     config.datamanager.data = capture
+    pixels = config.datamanager.pixel_sampler
+    pixels.neutral_rays, pixels.neutral_rays_in_phase2, pixels.patch_size = 64, 32, 8
     config.phases.phase1_steps = config.phases.phase2_steps = 1
     if method == "privhead-rgb":
         config.datamanager.dataparser.photographs = capture.parent / "raw"
@@ -187,6 +189,7 @@ def colors(change: Callable[[Tensor], Tensor]) -> Callable[[PrivheadModel], obje
     return plant
 
 
+@pytest.mark.parametrize("capture", [True], ids=["masks"], indirect=True)
 @pytest.mark.parametrize(
     ("plant", "error"),
     [
@@ -227,8 +230,9 @@ def test_evaluation_pictures(ready: Source, view: int, fake: FakeTensorMode, mon
 
 
 @pytest.mark.parametrize("phase", [1, 2])
-def test_half_precision_does_not_break_a_step(ready: Source, phase: int) -> None:
+def test_half_precision_does_not_break_a_step(capture: Path, phase: int) -> None:
     """On the CPU, with gradients; the trainer refuses it, for the signed distance needs more digits."""
+    ready = source("privhead", capture)
     model, draws = deepcopy((ready.model.train(), ready.draws))
     model.set_schedule(ready.schedule.weights(phase - 1), ready.schedule.beta(phase - 1))
     draws.phase = phase

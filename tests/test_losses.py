@@ -11,6 +11,7 @@ from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.data.scene_box import SceneBox
 from torch import Tensor
 
+from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.model.losses import (
     consistency_loss,
     eikonal_loss,
@@ -149,6 +150,7 @@ def model(background: tuple[float, float, float] | None = (0.0, 0.0, 0.0)) -> Pr
     metadata = {
         "protected": [True, True, False],
         "pixel_size": 0.09,
+        "frame": TrainingFrame((0.0, 0.0, 0.0), 2.0),
         "mm_per_unit": None,
         "operator": OperatorConfig(),
         "magnitude_maximum": math.sqrt(3),
@@ -173,6 +175,8 @@ def batch(seed: int = 1) -> dict:
     return {
         "image": random(number, 3, seed=seed),
         "magnitude": random(number, 1, seed=seed + 1),
+        "known": torch.ones(number, 1),
+        "sigma_known": torch.ones(number, 1),
         "within": (random(number, 1, seed=seed + 2) > 0.2).float(),
         "mask": torch.ones(number, 1),
         "protected": torch.arange(number) >= NEUTRAL,

@@ -23,7 +23,7 @@ def test_aligned_faces_have_eyes_and_nose_where_networks_expect_them() -> None:
 
 def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(UserError, match=r"privhead-ns\[audit\]"):
+    with pytest.raises(UserError, match=r"pip install \"\.\[audit\]\""):
         DlibRecogniser()
 
 

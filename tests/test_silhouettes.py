@@ -244,7 +244,7 @@ def write_head_capture(folder: Path, views: list[View]) -> Path:
     frames = []
     for index, view in enumerate(views):
         name = f"{index:03d}.png"
-        Image.fromarray(np.full((PIXELS, PIXELS, 3), 90, np.uint8)).save(folder / "images" / name)
+        Image.fromarray(np.full((PIXELS, PIXELS, 3), 90 + index, np.uint8)).save(folder / "images" / name)
         Image.fromarray(pixels(view) * 255).save(folder / "masks" / name)
         frames.append(
             {

@@ -74,7 +74,7 @@ def view_gains(
         step = np.nanmedian(logs - points, axis=1)
         gains = step - step.mean(axis=0)
     residuals = np.nanmedian(np.abs(logs - points - gains[:, None]), axis=1)
-    pixels = np.array([np.count_nonzero(view.silhouette) for view in views])[judged]
+    pixels = np.array([np.sum(np.asarray(view.silhouette) > 0) for view in views])[judged]
     error = SPREAD * residuals / np.sqrt(np.minimum(valid.sum(axis=1)[judged], pixels))[:, None]
     if gains.std() <= max(NOISE, CERTAIN * float(np.median(error))):
         return same

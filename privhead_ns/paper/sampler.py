@@ -110,6 +110,11 @@ def within(sdf: Float[Tensor, "rays n"], distances: Float[Tensor, "rays n"], bet
     return opacity_bound(sdf, distances, beta).amax(dim=1, keepdim=True) <= tolerance
 
 
+def converged(upper: Beta, wanted: Beta) -> bool:
+    """Returns whether the bound holds on all rays with the density's own β. On a GPU, the host waits for the answer."""
+    return bool((upper <= wanted).all())
+
+
 def rendering_weights(
     sdf: Float[Tensor, "rays n"], distances: Float[Tensor, "rays n"], beta: Float[Tensor, "*any"]
 ) -> Float[Tensor, "rays m"]:
@@ -136,11 +141,6 @@ def jitter(distances: Float[Tensor, "rays n"]) -> Float[Tensor, "rays n"]:
     low = torch.cat([distances[:, :1], middles], dim=1)
     high = torch.cat([middles, distances[:, -1:]], dim=1)
     return torch.lerp(low, high, torch.rand_like(distances))
-
-
-def converged(upper: Beta, wanted: Beta) -> bool:
-    """Returns whether the bound holds on all rays with the density's own β. On a GPU, the host waits for the answer."""
-    return bool((upper <= wanted).all())
 
 
 @torch.no_grad()
