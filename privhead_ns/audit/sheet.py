@@ -16,11 +16,13 @@ from jaxtyping import Bool, Float
 
 from privhead_ns.audit.secrets import Plane, View, luminance
 
-THRESHOLD, EXACT = 0.85, 0.93
+THRESHOLD, EXACT = 0.88, 0.93
 """Partial correlations above which a picture shows a view, and above which numbers do.
 
-Numbers are copied more exactly, and among millions of them more fits by chance. Measured on captures of
-three heads and on a run whose evaluation pictures show painted faces: XXX
+Numbers are copied more exactly, and more of them fit by chance. Measured on two captures of 64 pixels: copies have
+0.99 and more as JPEG of quality 95, after a gamma of 2.2 and at half the size, 0.91 as JPEG of quality 75, and 0.92 at
+a quarter of the size. What may leave has up to 0.35 (magnitudes and masks), evaluation pictures of a trained run, in
+which the face is painted, up to 0.77, and these at 16 pixels up to 0.83.
 """
 SUSPICIOUS = 0.6
 """Partial correlation in a first look above which an array is looked at closely."""
