@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -241,7 +242,7 @@ def test_colour_moves_the_surface_even_where_opacity_is_a_step(rendering: str) -
     head = plane(torch.tensor([0.0, 0.0, 1.0]), 0.1234, beta=1e-5)
     shift = torch.zeros((), requires_grad=True)
     geometry = head.geometry()
-    moved = geometry._replace(table=geometry.table + shift * torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    moved = replace(geometry, sdf=geometry.sdf + shift)
     renderer = SurfaceRenderer(rendering, 32, 16)  # type: ignore[arg-type]
     depth = renderer(rays(disc(20, 0.3)), head, moved).depth
     torch.testing.assert_close(depth, torch.full_like(depth, 3 - 0.1234), rtol=0, atol=1e-3)

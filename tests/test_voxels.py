@@ -15,11 +15,9 @@ from privhead_ns.model.voxels import (
     Refinement,
     ScalarPyramid,
     Trilinear,
-    WeightedRows,
     grid_bending,
     grid_gradient,
     pyramid,
-    weighted_rows,
 )
 
 SHAPE = (5, 7, 4)
@@ -66,18 +64,6 @@ def test_trilinear_equals_grid_sample_with_its_gradient(shape: tuple[int, int, i
     ours = torch.autograd.grad((values * upstream).sum(), (table, positions))
     theirs = torch.autograd.grad((expected * upstream).sum(), (table, positions))
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("channels", [1, 4])
-def test_the_ways_of_cpu_and_gpu_agree_with_their_gradients(channels: int) -> None:
-    rows, weights = Trilinear(SHAPE).corners(random(200, 3, seed=1))
-    table = random(5 * 7 * 4, channels).requires_grad_()
-    weights.requires_grad_()
-    upstream = random(200, channels, seed=2)
-    ways = [WeightedRows.apply(table, rows, weights), weighted_rows(table, rows, weights)]
-    gradients = [torch.autograd.grad((way * upstream).sum(), (table, weights)) for way in ways]
-    torch.testing.assert_close(ways[0], ways[1])
-    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_trilinear_of_nan_reads_no_row_outside_the_table() -> None:

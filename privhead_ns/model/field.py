@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -14,14 +14,9 @@ from skimage.measure import label
 from torch import Tensor, nn
 
 from privhead_ns.errors import UserError
+from privhead_ns.model.geometry import Geometry
 from privhead_ns.model.lipschitz import LipschitzMLP
-from privhead_ns.model.voxels import (
-    FeaturePyramid,
-    ScalarPyramid,
-    Trilinear,
-    grid_gradient,
-    pyramid,
-)
+from privhead_ns.model.voxels import FeaturePyramid, ScalarPyramid, Trilinear, pyramid
 
 CHUNK = 200_000
 """Points of the starting shape that are evaluated at once."""
@@ -29,19 +24,6 @@ SMOOTHING = 0.5
 """Standard deviation of the Gaussian that smooths the starting shape, in points of the second finest grid."""
 SDF_LEVELS = 4
 """Grids of the signed distance; the coarsest has an eighth of the finest's points a side."""
-
-
-class Geometry(NamedTuple):
-    """The signed distance function of one training step, tabulated on the finest grid."""
-
-    sdf: Float[Tensor, "x y z"]
-    """Signed distance in capture units, negative inside."""
-    gradient: Float[Tensor, "3 x y z"]
-    """Its gradient, without unit."""
-    spacing: Float[Tensor, "3"]
-    """Distance between grid points, in capture units."""
-    table: Float[Tensor, "x y z 4"]
-    """Signed distance and gradient, channels last."""
 
 
 class HeadField(nn.Module):
@@ -123,11 +105,8 @@ class HeadField(nn.Module):
         return self.longest_side * self.relative_beta
 
     def geometry(self) -> Geometry:
-        """Tabulates the signed distance and its gradient."""
-        sdf = self.sdf_grids()
-        spacing = (self.aabb[1] - self.aabb[0]) / self.trilinear.last
-        gradient = grid_gradient(sdf, spacing)
-        return Geometry(sdf, gradient, spacing, torch.stack([sdf, *gradient], dim=-1))
+        """Tabulates the signed distance."""
+        return Geometry(self.sdf_grids(), (self.aabb[1] - self.aabb[0]) / self.trilinear.last, self.trilinear)
 
     def normalize(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
         """Maps the box to [0, 1]."""

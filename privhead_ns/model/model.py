@@ -22,7 +22,6 @@ from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.losses import (
     consistency_loss,
-    eikonal_loss,
     gradient_loss,
     mask_loss,
     masked_mean,
@@ -30,7 +29,6 @@ from privhead_ns.model.losses import (
     rgb_loss,
 )
 from privhead_ns.model.renderer import Rendered, SurfaceRenderer
-from privhead_ns.model.voxels import grid_bending
 from privhead_ns.operators import Operator, rounding
 from privhead_ns.phases import LossWeights, PhaseSchedule
 
@@ -185,10 +183,9 @@ class PrivheadModel(Model):
             difference = consistency_loss(outputs["carried"], magnitude, within, rounded)
             losses["consistency"] = weights.consistency * mean(difference)
         if "geometry" in outputs:
-            geometry = outputs["geometry"]
-            bending = grid_bending(geometry.sdf, geometry.spacing)
-            losses["eikonal"] = weights.eikonal * eikonal_loss(geometry.gradient).mean()
-            losses["bending"] = self.config.bending_weight * bending.mean()
+            eikonal, bending = outputs["geometry"].regularisers()
+            losses["eikonal"] = weights.eikonal * eikonal
+            losses["bending"] = self.config.bending_weight * bending
         return losses
 
     def protected_losses(self, rgb: Float[Tensor, "rays 3"], batch: dict[str, Any]) -> dict[str, Tensor]:

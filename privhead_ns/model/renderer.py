@@ -12,7 +12,8 @@ from nerfstudio.model_components.ray_samplers import PDFSampler, UniformSampler
 from torch import Tensor, nn
 
 from privhead_ns.model.density import ALPHA, Rendering
-from privhead_ns.model.field import Geometry, HeadField
+from privhead_ns.model.field import HeadField
+from privhead_ns.model.geometry import Geometry
 
 NEGLIGIBLE = 1e-3
 """Weight below which a segment's colour is not worth computing."""
@@ -66,13 +67,13 @@ class SurfaceRenderer(nn.Module):
         with torch.no_grad(), ray_bundle.origins.device:  # where Nerfstudio is to make its constants
             coarse = self.coarse(ray_bundle)
             distances = edges(coarse)
-            sdf = field.trilinear(geometry.sdf[..., None], field.normalize(along(ray_bundle, distances)))[..., 0]
+            sdf = geometry.sdf_at(field.normalize(along(ray_bundle, distances)))
             distances = edges(self.fine(ray_bundle, coarse, self.histogram(sdf, distances, field.beta)[..., None]))
         positions = along(ray_bundle, distances)
-        sdf, *gradient = field.trilinear(geometry.table, field.normalize(positions)).unbind(-1)
+        sdf, gradient = geometry.sdf_and_gradient_at(field.normalize(positions))
         weights = self.weights(sdf, distances, field.beta)
         share = crossing(sdf[:, :-1], sdf[:, 1:], SHALLOW * torch.maximum(distances.diff(dim=1), field.beta))
-        normals = F.normalize(between(torch.stack(gradient, dim=-1), share), dim=-1)
+        normals = F.normalize(between(gradient, share), dim=-1)
         places = between(positions, share)
         directions = ray_bundle.directions[:, None].expand_as(places) if with_magnitude else None
         colors, magnitudes = field.appearance(places, normals, weights.detach() > NEGLIGIBLE, directions)

@@ -6,12 +6,15 @@ Explicit voxel grids reach a given surface in far fewer operations than a networ
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from privhead_ns.model import kernels
+from privhead_ns.model.fused import FusedRefinement, FusedTrilinear
 
 Resolution = tuple[int, int, int]
 """Grid points along x, y and z; the outermost ones lie on the box's faces."""
@@ -52,9 +55,13 @@ class Trilinear(nn.Module):
             table: values at the grid points, channels last, so that each of the eight corners is one row of memory.
             positions: in [0, 1] from the first to the last grid point along each axis; clamped to that range.
         """
-        rows, weights = self.corners(positions.reshape(-1, 3))
-        flat = table.reshape(-1, table.shape[-1])
-        values = weighted_rows(flat, rows, weights) if table.is_cuda else WeightedRows.apply(flat, rows, weights)
+        points = positions.reshape(-1, 3)
+        if kernels.supported(table, points):
+            values = FusedTrilinear.apply(table, points)
+        else:
+            rows, weights = self.corners(points)
+            flat = table.reshape(-1, table.shape[-1])
+            values = F.embedding_bag(rows, flat, per_sample_weights=weights, mode="sum")
         return values.reshape(*positions.shape[:-1], table.shape[-1])
 
     def corners(self, positions: Float[Tensor, "n 3"]) -> tuple[Int[Tensor, "n 8"], Float[Tensor, "n 8"]]:
@@ -89,22 +96,22 @@ class ScalarPyramid(nn.Module):
 
 
 class Refinement(nn.Module):
-    """Trilinear interpolation of a grid at the points of a finer one, as a small matrix product along each axis.
-
-    On CPU several times as fast as `torch.nn.functional.interpolate`, whose backward pass is serial.
-    """
+    """Trilinear interpolation of a grid at the points of a finer one; on a GPU, as a matrix product along each axis."""
 
     def __init__(self, coarse: Resolution, fine: Resolution) -> None:
         super().__init__()
         self.x: Tensor
         self.y: Tensor
         self.z: Tensor
+        self.fine = torch.Size(fine)
         for axis, few, many in zip("xyz", coarse, fine, strict=True):
             places = torch.linspace(0, few - 1, many)[:, None]
             self.register_buffer(axis, (1 - (places - torch.arange(few)).abs()).clamp(min=0), persistent=False)
 
     def forward(self, grid: Float[Tensor, "x y z"]) -> Float[Tensor, "fine_x fine_y fine_z"]:
         """Interpolates."""
+        if kernels.supported(grid):
+            return FusedRefinement.apply(grid, self.fine)
         rows = self.y @ (grid @ self.z.T)
         return (self.x @ rows.flatten(1)).unflatten(1, rows.shape[1:])
 
@@ -165,36 +172,3 @@ def grid_bending(grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]) -> F
     )
     x, y, z = ((pair - 2 * inner) / step for pair, step in zip(neighbours, spacing, strict=True))
     return x**2 + y**2 + z**2
-
-
-def weighted_rows(
-    table: Float[Tensor, "rows channels"], rows: Int[Tensor, "n k"], weights: Float[Tensor, "n k"]
-) -> Float[Tensor, "n channels"]:
-    """Gathers rows of a table and sums them up, weighted, in one fused step: much faster on CPU than grid_sample."""
-    return F.embedding_bag(rows, table, per_sample_weights=weights, mode="sum")
-
-
-class WeightedRows(torch.autograd.Function):
-    """`weighted_rows` for the CPU, where the backward pass of embedding_bag spends its time on sorting."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, table: Float[Tensor, "rows channels"], rows: Int[Tensor, "n k"], weights: Float[Tensor, "n k"]
-    ) -> Float[Tensor, "n channels"]:
-        """Gathers and sums."""
-        ctx.save_for_backward(table, rows, weights)
-        return weighted_rows(table, rows, weights)
-
-    @staticmethod
-    def backward(
-        ctx: Any, gradient: Float[Tensor, "n channels"]
-    ) -> tuple[Float[Tensor, "rows channels"] | None, None, Float[Tensor, "n k"] | None]:
-        """Adds the weighted gradient to the rows of the table, in their order: the same sum every time."""
-        table, rows, weights = ctx.saved_tensors
-        to_table = to_weights = None
-        if ctx.needs_input_grad[0]:
-            shares = weights[..., None] * gradient[:, None]
-            to_table = torch.zeros_like(table).index_add_(0, rows.flatten(), shares.flatten(0, 1))
-        if ctx.needs_input_grad[2]:
-            to_weights = (table[rows] @ gradient[..., None])[..., 0]
-        return to_table, None, to_weights
