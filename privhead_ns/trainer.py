@@ -16,6 +16,7 @@ from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
+from privhead_ns.allocator import keep_freed_memory
 from privhead_ns.checkpoint import find_checkpoint, write_checkpoint
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
@@ -165,6 +166,8 @@ class PrivheadTrainer(Trainer):
     def train(self) -> None:
         """Trains to the end, or until Ctrl-C; then a checkpoint to resume from is saved all the same."""
         before = signal.signal(signal.SIGINT, self._interrupt)
+        if self.device == "cpu":
+            keep_freed_memory()
         torch.set_flush_denormal(True)  # Adam's moments of voxels no ray meets decay into slow denormals on CPU
         try:
             with disk_errors(self.base_dir):
