@@ -14,7 +14,7 @@ from PIL import Image
 from raw_folder import DISTANCE, FOCAL, SIZE, disc, edit, look_at, photograph, ring, write_raw_capture
 
 from privhead_ns.capture.develop import develop, resized, undistorted
-from privhead_ns.capture.face_check import shows_face
+from privhead_ns.capture.face_check import shows_face, upright_turns
 from privhead_ns.capture.hull import View, head_box, look_at_centre
 from privhead_ns.capture.raw import Intrinsics, load_raw_capture, read_image
 from privhead_ns.capture.sensitivity import classify, matches
@@ -394,3 +394,24 @@ def test_a_face_is_found_and_a_meadow_is_not() -> None:
     assert shows_face(skimage.data.astronaut()[:220, 110:330])
     assert not shows_face(skimage.data.astronaut()[300:, 300:])
     assert not shows_face(np.full((40, 30, 3), 90, np.uint8))
+
+
+def test_a_face_is_found_in_a_photograph_stored_sideways() -> None:
+    sideways = np.ascontiguousarray(np.rot90(skimage.data.astronaut()[:220, 110:330], -1))
+    head = np.zeros(sideways.shape[:2], np.uint8)
+    head[20:200, 20:200] = 255
+    for coverage in (None, head):
+        assert not shows_face(sideways, coverage)
+        assert shows_face(sideways, coverage, turns=(1,))
+        assert shows_face(sideways, coverage, turns=(0, 1, 2, 3))
+
+
+def test_poses_tell_which_way_up_a_photograph_is() -> None:
+    poses = np.stack([np.eye(4)] * 8)
+    poses[1, :3, :3] = [[0, 1, 0], [-1, 0, 0], [0, 0, 1]]  # the camera's right is down
+    poses[2, :3, :3] = np.diag([-1, -1, 1])
+    assert upright_turns(poses) == [(0,), (3,), (2,), *[(0,)] * 5]
+    around = np.stack([np.eye(4)] * 4)
+    for turn, pose in enumerate(around):
+        pose[:3, :3] = cv2.Rodrigues(np.array([0, 0, turn * np.pi / 2]))[0]
+    assert upright_turns(around) == [(0, 1, 2, 3)] * 4

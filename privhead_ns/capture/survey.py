@@ -12,8 +12,7 @@ from jaxtyping import UInt8
 from rich.console import Console
 
 from privhead_ns.capture.develop import develop
-from privhead_ns.capture.face_check import LONGEST_SIDE as CHECKED_SIDE
-from privhead_ns.capture.face_check import shows_face
+from privhead_ns.capture.face_check import WHOLE_SIDE, shows_face, upright_turns
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image
 from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline
@@ -47,23 +46,25 @@ def survey(capture: RawCapture, look_for_face: Sequence[bool] | None = None, con
         UserError: if a file is missing or broken, a mask is empty or no shape, or a face is found.
     """
     look = look_for_face or [False] * len(capture.frames)
-    pairs = list(zip(capture.frames, look, strict=True))
-    with tracked(pairs, "Checking photographs", console or Console(quiet=True)) as shown:
-        results = [_look(*pair) for pair in shown]
+    turns = upright_turns(np.stack([frame.camera_to_world for frame in capture.frames]))
+    tasks = [(frame, turn if wanted else ()) for frame, wanted, turn in zip(capture.frames, look, turns, strict=True)]
+    with tracked(tasks, "Checking photographs", console or Console(quiet=True)) as shown:
+        results = [_look(*task) for task in shown]
     return Survey(*zip(*results, strict=True))
 
 
-def _look(frame: RawFrame, look_for_face: bool) -> tuple[View, UInt8[np.ndarray, "height width 3"], bytes]:
+def _look(frame: RawFrame, turns: Sequence[int]) -> tuple[View, UInt8[np.ndarray, "height width 3"], bytes]:
+    """Reads a photograph, and looks for a face in it by the given quarter turns."""
     rgb, coverage = read_image(frame)
     digest = hashlib.sha256(np.ascontiguousarray(rgb).data).digest()
     height, width = rgb.shape[:2]
-    scale = min(1.0, CHECKED_SIDE / max(height, width))
+    scale = min(1.0, WHOLE_SIDE / max(height, width))
     if scale < 1:
         smaller = max(1, round(width * scale)), max(1, round(height * scale))
         rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
         if coverage is not None:
             coverage = cv2.resize(coverage, smaller, interpolation=cv2.INTER_AREA)
-    if look_for_face and shows_face(rgb):
+    if turns and shows_face(rgb, coverage, turns):
         raise UserError(
             f"A face was found in {frame.name}, which is declared neutral: declare it sensitive, or pass "
             f"--allow-face '{frame.name}' if it shows none."
