@@ -20,7 +20,7 @@ def without_masks(capture: RawCapture) -> RawCapture:
 
 
 def check_masks_complete(capture: RawCapture, views: Sequence[View]) -> None:
-    """Checks that all frames have a mask or none has, and that none lies unused.
+    """Checks that all frames have a mask or none has.
 
     Raises:
         UserError: if not; it names a frame.
@@ -31,16 +31,20 @@ def check_masks_complete(capture: RawCapture, views: Sequence[View]) -> None:
             f"{capture.frames[masked.index(False)].name} has no mask, but {sum(masked)} of {len(masked)} frames have "
             "one: name its mask in transforms.json as mask_path, drop the frame, or pass --ignore-masks."
         )
-    if not any(masked):
-        for frame in capture.frames:
-            if not frame.ignore_alpha and (mask := _unused_mask(capture, frame)) is not None:
-                raise UserError(
-                    f"{mask} looks like the mask of {frame.name}, but transforms.json does not name it: add "
-                    '"mask_path" to each frame, or pass --ignore-masks.'
-                )
 
 
-def _unused_mask(capture: RawCapture, frame: RawFrame) -> Path | None:
+def unused_mask(capture: RawCapture) -> tuple[Path, str] | None:
+    """Returns a file that looks like the mask of a frame but is not named as one, and that frame, or None.
+
+    Masks that are to be ignored do not count.
+    """
+    for frame in capture.frames:
+        if frame.mask_path is None and not frame.ignore_alpha and (mask := _mask_beside(capture, frame)) is not None:
+            return mask, frame.name
+    return None
+
+
+def _mask_beside(capture: RawCapture, frame: RawFrame) -> Path | None:
     """Returns the file that is named like a frame's mask: IMAGE.png as in COLMAP (001.jpg.png), or of the same stem."""
     image = frame.image_path
     for folder in (image.parent.parent, image.parent, capture.folder):

@@ -15,9 +15,9 @@ from PIL import Image
 from rich.console import Console
 from torch import Tensor
 
-from privhead_ns.capture.crop import PosedCamera
+from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.develop import DevelopedView
-from privhead_ns.capture.mask_files import check_masks_complete, without_masks
+from privhead_ns.capture.mask_files import check_masks_complete, unused_mask, without_masks
 from privhead_ns.capture.preview import save_preview
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE, load_protected_capture
 from privhead_ns.capture.raw import RawCapture, load_raw_capture
@@ -134,6 +134,7 @@ def protect(
         resized_from=next((frame.resized_from for frame in capture.frames if frame.resized_from), None),
         geographic=bool(capture.origin.any()),
         doubtful=tuple(f"{capture.frames[index].name}: {why}" for index, why in doubtful.items()),
+        unused_mask=unused_mask(capture),
         size=size,
         box_size=tuple((aabb[1] - aabb[0]).tolist()),
         brightest=float(plan.gains.max() / plan.gains.min()),

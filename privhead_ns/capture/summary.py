@@ -17,7 +17,10 @@ GEOGRAPHIC_REMARK = (
     "The camera poses are far from their frame's origin, as in a geographic frame: they were stored relative to a "
     "point near the head, which is not in the protected capture; `privhead export --frame-of` puts a mesh back."
 )
-
+UNUSED_MASK_REMARK = (
+    "{} looks like the mask of {}, but was not used, for transforms.json does not name it: to use masks, add "
+    '"mask_path" to each frame.'
+)
 FEWER_REMARK = "Views have {}x{} pixels instead of {}: most photographs have no more on the head."
 EXPOSURE_REMARK = (
     "The photographs differ in exposure or white balance by up to a factor of {:.2f}; it was divided out, and is not "
@@ -44,6 +47,8 @@ class ProtectSummary:
     doubtful: tuple[str, ...] = ()
     """Views whose mask or pose agrees badly with the others, each with what is wrong."""
 
+    unused_mask: tuple[Path, str] | None = None
+    """A file that looks like a mask but is not named as one, and its frame."""
     size: int = 0
     """Side of the views that was asked for; 0 where it does not matter."""
     box_size: tuple[float, ...] = ()
@@ -67,6 +72,7 @@ class ProtectSummary:
         box = f" ({' x '.join(f'{side:.3g}' for side in self.box_size)} units)" if self.box_size else ""
         remarks = [
             *([SCALED_REMARK.format(*self.resized_from)] if self.resized_from else []),
+            *([UNUSED_MASK_REMARK.format(*self.unused_mask)] if self.unused_mask else []),
             *([GEOGRAPHIC_REMARK] if self.geographic else []),
             *(
                 [FEWER_REMARK.format(self.width, self.height, self.size)]
