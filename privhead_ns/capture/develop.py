@@ -78,11 +78,15 @@ def composed(
     background: tuple[float, float, float],
 ) -> Float[np.ndarray, "height width channels"]:
     """Returns colours in [0, 1] over the background and, where there is a coverage, the covered share as a fourth."""
-    planes = rgb.astype(np.float32) / 255
     if coverage is None:
-        return planes
-    share = coverage.astype(np.float32)[..., None] / 255
-    return np.concatenate([planes * share + np.array(background, dtype=np.float32) * (1 - share), share], axis=-1)
+        return rgb.astype(np.float32) / 255
+    planes = np.dstack([rgb, coverage]).astype(np.float32)
+    planes /= 255
+    colour, share = planes[..., :3], planes[..., 3:]
+    colour *= share
+    if any(background):
+        colour += np.array(background, dtype=np.float32) * (1 - share)
+    return planes
 
 
 def undistorted(intrinsics: Intrinsics) -> Intrinsics:

@@ -59,7 +59,7 @@ def mask_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height widt
     if (shape := alpha_shape(image, where)) is not None:
         return shape
     pixels = _single_channel(image, where)
-    values = np.unique(pixels)
+    values = _distinct(pixels)
     if len(values) == 1 or (len(values) == 2 and values[0] == 0):
         inside = pixels > 0
     else:
@@ -84,8 +84,15 @@ def _near(pixels: Bool[np.ndarray, "height width"], reach: int) -> Bool[np.ndarr
     return cv2.dilate(pixels.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
 
 
+def _distinct(pixels: np.ndarray) -> np.ndarray:
+    """Returns the values that occur, in ascending order; of bytes without sorting them."""
+    return np.flatnonzero(np.bincount(pixels.ravel())) if pixels.dtype == np.uint8 else np.unique(pixels)
+
+
 def _single_channel(image: Image.Image, where: str) -> np.ndarray:
-    if image.mode[0] in "IF" or image.mode in ("L", "1"):
+    if image.mode in ("L", "1"):
+        return np.asarray(image.convert("L"))
+    if image.mode[0] in "IF":
         return np.asarray(image).astype(np.float64)
     pixels = np.asarray(image.convert("RGB"))
     if (pixels.max(axis=-1) - pixels.min(axis=-1)).max() > CHANNEL_TOLERANCE:
@@ -93,7 +100,7 @@ def _single_channel(image: Image.Image, where: str) -> np.ndarray:
             f"{where} is a picture in colour, and a mask must be a shape: make it white on the head and black "
             "elsewhere."
         )
-    return pixels[..., 1].astype(np.float64)
+    return pixels[..., 1]
 
 
 def _cut_at_half(
