@@ -17,7 +17,14 @@ from privhead_ns.trainer import PrivheadTrainerConfig
 
 def optimizers() -> dict:
     """Returns a fresh set of optimizers; the schedule of the phases scales their learning rates."""
-    rates = {"sdf": 0.001, "features": 0.005, "color_network": 0.005, "lipschitz_bounds": 0.02}
+    rates = {
+        "sdf": 0.001,
+        "features": 0.005,
+        "color_network": 0.005,
+        "lipschitz_bounds": 0.02,
+        "gains": 0.002,
+        "movements": 0.00005,
+    }
     return {name: {"optimizer": FusedAdamConfig(lr=rate), "scheduler": None} for name, rate in rates.items()}
 
 

@@ -52,6 +52,8 @@ class PhaseSchedule:
     """What β shrinks to, exponentially over both phases."""
     final_learning_rate: float = 0.1
     """Learning rates fall exponentially over both phases, to this fraction."""
+    final_movement_rate: float = 0.01
+    """The same for the movements of the views, which have to come to rest before the details of the face do."""
     warm_up_steps: int = 20
     """Learning rates rise linearly over so many first steps."""
 
@@ -89,7 +91,8 @@ class PhaseSchedule:
         """Returns β as a fraction of the longest side of the head's box."""
         return self.initial_beta * (self.final_beta / self.initial_beta) ** self.progress(step)
 
-    def learning_rate(self, step: int) -> float:
-        """Returns the factor on every optimizer's learning rate."""
+    def learning_rate(self, step: int, optimizer: str = "") -> float:
+        """Returns the factor on the learning rate of the optimizer of that name."""
         warm_up = min(1.0, (step + 1) / max(1, self.warm_up_steps))
-        return warm_up * self.final_learning_rate ** self.progress(step)
+        final = self.final_movement_rate if optimizer == "movements" else self.final_learning_rate
+        return warm_up * final ** self.progress(step)

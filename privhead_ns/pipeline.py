@@ -135,8 +135,8 @@ class PrivheadPipeline(VanillaPipeline):
             self.set_step(step)
             if self.config.phases.phase(step) == 2 and hides_views:
                 cast(PrivheadModel, self.model).painted = True
-            factor = self.config.phases.learning_rate(step)
             for name, optimizer in optimizers.optimizers.items():
+                factor = self.config.phases.learning_rate(step, name)
                 for group in optimizer.param_groups:
                     group["lr"] = optimizers.config[name]["optimizer"].lr * factor
 

@@ -52,7 +52,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "privhead-rgb": oracle,
     "privhead-paper": lambda: small_paper().pipeline,
 }
-OURS = {"rgb", "eikonal", "bending", "consistency"}
+OURS = {"rgb", "eikonal", "bending", "consistency", "prior"}
 LOSSES = {
     "privhead": [OURS, OURS | {"gradient", "lipschitz"}],
     "privhead-rgb": [OURS - {"consistency"}] * 2,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from privhead_ns.model.field import HeadField, evaluate_everywhere, evaluate_where
+from privhead_ns.model.field import HeadField, evaluate_everywhere, evaluate_where, mirrored
 
 AABB = torch.tensor([[-1.0, -0.8, 0.2], [1.0, 1.2, 2.7]])
 VOXEL = 0.0507
@@ -99,8 +99,8 @@ def test_what_is_not_visible_is_black_and_has_no_magnitude() -> None:
     head, positions = dented(), inside(40)
     normals = torch.nn.functional.normalize(positions, dim=-1)
     visible = torch.arange(40) % 3 == 0
-    colors, magnitudes = head.appearance(positions, normals, visible, -normals)
-    everywhere, all_magnitudes = head.appearance(positions, normals, torch.ones_like(visible), -normals)
+    colors, magnitudes = head.appearance(positions, normals, -normals, visible, True)
+    everywhere, all_magnitudes = head.appearance(positions, normals, -normals, torch.ones_like(visible), True)
     assert magnitudes is not None and all_magnitudes is not None
     assert (colors[~visible] == 0).all() and (magnitudes[~visible] == 0).all()
     torch.testing.assert_close(colors[visible], everywhere[visible])
@@ -110,7 +110,8 @@ def test_what_is_not_visible_is_black_and_has_no_magnitude() -> None:
 
 
 def test_nothing_visible_is_all_black() -> None:
-    colors, magnitudes = field().appearance(inside(6), torch.zeros(6, 3), torch.zeros(6, dtype=torch.bool))
+    nowhere = torch.zeros(6, dtype=torch.bool)
+    colors, magnitudes = field().appearance(inside(6), torch.zeros(6, 3), torch.zeros(6, 3), nowhere)
     assert (colors == torch.zeros(6, 3)).all()
     assert magnitudes is None
 
@@ -129,21 +130,32 @@ def test_the_ways_of_cpu_and_gpu_agree_with_their_gradients() -> None:
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-4, atol=1e-6)
 
 
-def test_colour_is_the_same_from_all_sides_and_magnitude_is_not() -> None:
+def test_colour_and_magnitude_differ_from_side_to_side() -> None:
     head, positions = dented(), inside(40)
     normals, visible = torch.nn.functional.normalize(positions, dim=-1), torch.ones(40, dtype=torch.bool)
-    colors, magnitudes = head.appearance(positions, normals, visible, -normals)
-    colors_aside, magnitudes_aside = head.appearance(positions, normals, visible, normals.roll(1, dims=-1))
+    colors, magnitudes = head.appearance(positions, normals, -normals, visible, True)
+    colors_aside, magnitudes_aside = head.appearance(positions, normals, normals.roll(1, dims=-1), visible, True)
     assert magnitudes is not None and magnitudes_aside is not None
-    assert torch.equal(colors, colors_aside)
+    assert (colors != colors_aside).any()
     assert (magnitudes != magnitudes_aside).any()
+
+
+def test_a_mirror_turns_a_ray_around_its_normal_and_is_not_turned_by_it() -> None:
+    normals = torch.tensor([[0.0, 0, 1], [0, 0, 1], [1, 0, 0]], requires_grad=True)
+    directions = torch.tensor([[0.0, 0, -1], [0.6, 0, -0.8], [0, 1, 0]], requires_grad=True)
+    reflected = mirrored(directions, normals)
+    torch.testing.assert_close(reflected, torch.tensor([[0.0, 0, 1], [0.6, 0, 0.8], [0, 1, 0]]))
+    to_directions, to_normals = torch.autograd.grad(reflected.sum(), (directions, normals), allow_unused=True)
+    assert to_normals is None and (to_directions != 0).all()
 
 
 @pytest.mark.parametrize("wanted", ["color", "magnitude"])
 def test_colour_and_magnitude_share_features_but_no_network(wanted: str) -> None:
     head, positions = field(), inside(40)
     visible = torch.ones(40, dtype=torch.bool)
-    colors, magnitudes = head.appearance(positions, torch.rand_like(positions), visible, torch.rand_like(positions))
+    colors, magnitudes = head.appearance(
+        positions, torch.rand_like(positions), torch.rand_like(positions), visible, True
+    )
     assert magnitudes is not None
     own, other = head.color_network, head.magnitude_network
     if wanted == "magnitude":

@@ -166,7 +166,8 @@ def rays(number: int, seed: int = 0) -> RayBundle:
     """Rays from in front of the box into it."""
     origins = torch.cat([random(number, 2, seed=seed) - 0.5, torch.full((number, 1), 3.0)], dim=1)
     directions = torch.tensor([[0.0, 0.0, -1.0]]).expand(number, 3)
-    return RayBundle(origins=origins, directions=directions, pixel_area=torch.ones(number, 1))
+    views = torch.arange(number)[:, None] % 3
+    return RayBundle(origins, directions, torch.ones(number, 1), camera_indices=views)
 
 
 def batch(seed: int = 1) -> dict:
@@ -194,6 +195,7 @@ def test_the_model_weighs_the_terms() -> None:
     once = losses_of(batch(), LossWeights(1.0, 1.0, 1.0, 1.0, 1.0))
     weighed = losses_of(batch(), PHASE_2)
     factors = {"rgb": 0.5, "eikonal": 0.1, "lipschitz": 1e-3, "gradient": 2, "consistency": 3, "mask": 1, "bending": 1}
+    factors |= {"prior": 1}
     assert set(weighed) == set(factors)
     for name, factor in factors.items():
         torch.testing.assert_close(weighed[name], factor * once[name])

@@ -55,6 +55,7 @@ def test_learning_rate_falls_exponentially_to_its_last_fraction() -> None:
     assert SCHEDULE.learning_rate(200) == pytest.approx(math.sqrt(0.1))
     assert SCHEDULE.learning_rate(400) == pytest.approx(0.1)
     assert SCHEDULE.learning_rate(4000) == pytest.approx(0.1)
+    assert SCHEDULE.learning_rate(200, "movements") == pytest.approx(math.sqrt(SCHEDULE.final_movement_rate))
 
 
 def test_learning_rate_warms_up() -> None:

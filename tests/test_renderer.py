@@ -149,7 +149,7 @@ def test_colour_and_magnitude_are_what_the_field_says_on_the_surface(rendering: 
     surface = torch.cat([offsets, torch.zeros(50, 1)], dim=1)
     normals = torch.tensor([[0.0, 0.0, 1.0]]).expand(50, 3)
     visible = torch.ones(50, dtype=torch.bool)
-    colors, magnitudes = head.appearance(surface, normals, visible, -normals)
+    colors, magnitudes = head.appearance(surface, normals, -normals, visible, True)
     assert seen.magnitude is not None and magnitudes is not None
     torch.testing.assert_close(seen.rgb / seen.accumulation, colors.detach(), rtol=0, atol=0.02)
     torch.testing.assert_close(seen.magnitude / seen.accumulation, magnitudes.detach(), rtol=0.02, atol=0)

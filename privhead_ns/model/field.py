@@ -56,7 +56,7 @@ class HeadField(nn.Module):
         self.sdf_grids = ScalarPyramid(levels)
         self.trilinear = Trilinear(levels[-1])
         self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
-        self.color_network = LipschitzMLP((self.features.channels + 3, hidden_units, hidden_units, 3))
+        self.color_network = LipschitzMLP((self.features.channels + 6, hidden_units, hidden_units, 3))
         self.magnitude_network = nn.Sequential(
             nn.Linear(self.features.channels + 6, hidden_units),
             nn.ReLU(),
@@ -129,39 +129,65 @@ class HeadField(nn.Module):
         self,
         positions: Float[Tensor, "*batch 3"],
         normals: Float[Tensor, "*batch 3"],
+        directions: Float[Tensor, "*batch 3"],
         visible: Bool[Tensor, "*batch"],
-        directions: Float[Tensor, "*batch 3"] | None = None,
+        with_magnitude: bool = False,
     ) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch 1"] | None]:
         """Returns how places on the surface look.
 
         Args:
             positions: of the places, in capture units.
             normals: unit normals there.
+            directions: unit viewing directions.
             visible: which places to look at; what is returned of the others is 0.
-            directions: unit viewing directions, if magnitudes are wanted.
+            with_magnitude: whether magnitudes are wanted.
 
         Returns:
-            Colours in [0, 1], which depend on the features of the place and the normal, not on the viewing direction.
+            Colours in [0, 1], which depend on the features of the place, the normal, and the viewing direction mirrored
+            by it: a highlight is where that meets a lamp.
             Features enter the networks through tanh: if they could grow, the bound of Eq. 8 would not limit colours.
             The magnitudes that the places carry, in colour units per pixel: they need not be those of the colours'
             gradients, and depend on the viewing direction, too, for a slanted surface crowds its colours together.
         """
         evaluate = evaluate_everywhere if positions.is_cuda else evaluate_where
-        inputs = (positions, normals) if directions is None else (positions, normals, directions)
-        values = evaluate(self.colors_and_magnitudes, visible, *inputs)
-        return values[..., :3], None if directions is None else values[..., 3:]
+        look = self.colors_and_magnitudes if with_magnitude else self.colors
+        values = evaluate(look, visible, positions, normals, directions)
+        return values[..., :3], values[..., 3:] if with_magnitude else None
+
+    def colors(
+        self,
+        positions: Float[Tensor, "*batch 3"],
+        normals: Float[Tensor, "*batch 3"],
+        directions: Float[Tensor, "*batch 3"],
+    ) -> Float[Tensor, "*batch 3"]:
+        """Returns the colours of visible places."""
+        return self.color(torch.tanh(self.features(self.normalize(positions))), normals, directions)
+
+    def color(
+        self,
+        features: Float[Tensor, "*batch channels"],
+        normals: Float[Tensor, "*batch 3"],
+        directions: Float[Tensor, "*batch 3"],
+    ) -> Float[Tensor, "*batch 3"]:
+        """Returns colours, given features."""
+        return torch.sigmoid(self.color_network(torch.cat([features, normals, mirrored(directions, normals)], dim=-1)))
 
     def colors_and_magnitudes(
-        self, positions: Float[Tensor, "*batch 3"], normals: Float[Tensor, "*batch 3"], *directions: Tensor
-    ) -> Float[Tensor, "*batch channels"]:
-        """Returns `appearance` of visible places: colours, and behind them magnitudes if there are directions."""
+        self,
+        positions: Float[Tensor, "*batch 3"],
+        normals: Float[Tensor, "*batch 3"],
+        directions: Float[Tensor, "*batch 3"],
+    ) -> Float[Tensor, "*batch 4"]:
+        """Returns colours and magnitudes of visible places."""
         features = torch.tanh(self.features(self.normalize(positions)))
-        colors = torch.sigmoid(self.color_network(torch.cat([features, normals], dim=-1)))
-        if not directions:
-            return colors
-        return torch.cat(
-            [colors, self.magnitude_network(torch.cat([features, normals.detach(), *directions], dim=-1))], dim=-1
-        )
+        magnitudes = self.magnitude_network(torch.cat([features, normals.detach(), directions], dim=-1))
+        return torch.cat([self.color(features, normals, directions), magnitudes], dim=-1)
+
+
+def mirrored(directions: Float[Tensor, "*batch 3"], normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Returns the directions in which a mirror sends rays; they bend no surface, so that no gradient passes here."""
+    normals = normals.detach()
+    return directions - 2 * (directions * normals).sum(dim=-1, keepdim=True) * normals
 
 
 def evaluate_where(

@@ -47,13 +47,21 @@ class Geometry:
     def sdf_and_gradient_at(
         self, positions: Float[Tensor, "*batch 3"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch 3"]]:
-        """Interpolates the signed distance and its gradient at positions in [0, 1]."""
-        if kernels.supported(self.sdf, positions) and not positions.requires_grad:
-            flat = FusedSdfAndGradient.apply(self.sdf, self.spacing, positions.reshape(-1, 3))
+        """Interpolates the signed distance and its gradient at positions in [0, 1].
+
+        By the positions, the signed distance is differentiable to first order: its derivative is the gradient returned.
+        """
+        fixed = positions.detach()
+        if kernels.supported(self.sdf, fixed):
+            flat = FusedSdfAndGradient.apply(self.sdf, self.spacing, fixed.reshape(-1, 3))
             values = flat.reshape(*positions.shape[:-1], 4)
         else:
-            values = self.trilinear(self.table, positions)
-        return values[..., 0], values[..., 1:]
+            values = self.trilinear(self.table, fixed)
+        sdf, gradient = values[..., 0], values[..., 1:]
+        if positions.requires_grad:
+            moved = (positions - fixed) * self.spacing * self.trilinear.last
+            sdf = sdf + (moved * gradient.detach()).sum(dim=-1)
+        return sdf, gradient
 
     def regularisers(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Returns the means over the grid of eikonal loss (Eq. 4) and bending."""

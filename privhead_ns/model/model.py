@@ -18,6 +18,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.data.description import check_same_capture, describe
 from privhead_ns.model.background import BackgroundField
+from privhead_ns.model.corrections import ViewCorrections
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.losses import (
@@ -57,6 +58,10 @@ class PrivheadModelConfig(ModelConfig):
     """Weight of the mask loss, where the capture has masks."""
     bending_weight: float = 0.4
     """Weight of the squared curvature of the sdf's level sets, in voxels."""
+    gain_prior: float = 0.01
+    """Weight of the squared logarithms of the views' gains, which are learned."""
+    movement_prior: float = 20.0
+    """Weight of the squared movements of the views, which are learned, in longest sides of the head's box."""
     eval_num_rays_per_chunk: int = 8192
     """Rays rendered at a time outside training."""
     sdf_field: bool = True
@@ -102,6 +107,7 @@ class PrivheadModel(Model):
             beta=PhaseSchedule().initial_beta,
         )
         self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
+        self.corrections = ViewCorrections(len(self.kwargs["metadata"]["protected"]))
 
     def set_schedule(self, weights: LossWeights, relative_beta: float) -> None:
         """Takes on the weights of a step, and its β as a fraction of the longest side of the head's box."""
@@ -126,6 +132,8 @@ class PrivheadModel(Model):
             "features": features,
             "color_network": colors,
             "lipschitz_bounds": self.field.color_network.bounds,
+            "gains": [self.corrections.log_gains],
+            "movements": [self.corrections.movements],
         }
 
     def get_outputs(self, ray_bundle: RayBundle) -> dict[str, Any]:
@@ -136,14 +144,17 @@ class PrivheadModel(Model):
             head's box where the ray meets no head; accumulation. In training also geometry, the tabulated sdf, and,
             where their weight is not 0, carried: the magnitudes that places on the surface carry.
         """
+        if self.training:
+            self.corrections.move(ray_bundle)
         geometry = self.field.geometry()
         carries = self.training and self.loss_weights.consistency > 0
         head = self.renderer(ray_bundle, self.field, geometry, carries)
         outputs = self.over_background(ray_bundle, head)
         if self.training:
             outputs["geometry"] = geometry
+            outputs["rgb"] = outputs["rgb"] + (self.corrections.gains(ray_bundle) - 1) * head.rgb
         if head.magnitude is not None:
-            outputs["carried"] = head.magnitude
+            outputs["carried"] = self.corrections.brightness(ray_bundle) * head.magnitude
         return outputs
 
     def over_background(self, ray_bundle: RayBundle, head: Rendered) -> dict[str, Any]:
@@ -186,6 +197,7 @@ class PrivheadModel(Model):
             eikonal, bending = outputs["geometry"].regularisers()
             losses["eikonal"] = weights.eikonal * eikonal
             losses["bending"] = self.config.bending_weight * bending
+            losses["prior"] = self.corrections.prior(self.config.gain_prior, self.config.movement_prior)
         return losses
 
     def protected_losses(self, rgb: Float[Tensor, "rays 3"], batch: dict[str, Any]) -> dict[str, Tensor]:

@@ -75,8 +75,10 @@ class SurfaceRenderer(nn.Module):
         share = crossing(sdf[:, :-1], sdf[:, 1:], SHALLOW * torch.maximum(distances.diff(dim=1), field.beta))
         normals = F.normalize(between(gradient, share), dim=-1)
         places = between(positions, share)
-        directions = ray_bundle.directions[:, None].expand_as(places) if with_magnitude else None
-        colors, magnitudes = field.appearance(places, normals, weights.detach() > NEGLIGIBLE, directions)
+        directions = ray_bundle.directions[:, None].expand_as(places)
+        colors, magnitudes = field.appearance(
+            places, normals, directions, weights.detach() > NEGLIGIBLE, with_magnitude
+        )
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
         return Rendered(
