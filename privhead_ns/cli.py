@@ -172,11 +172,13 @@ def demo(output_dir: Path = Path("privhead-demo"), size: int = 64) -> None:
 def benchmark(
     data: tuple[Path, ...],
     output_dir: Path,
-    variants: tuple[Literal["stage-2", "full-rgb", "no-lipschitz", "paper"], ...] = (
+    variants: tuple[Literal["silhouettes", "stage-2", "full-rgb", "no-lipschitz", "paper"], ...] = (
+        "silhouettes",
         "stage-2",
         "full-rgb",
         "no-lipschitz",
     ),
+    size: int = 128,
     seed: int = 42,
     phase2_steps: int | None = None,
     paper_minutes: float = 60.0,
@@ -189,7 +191,9 @@ def benchmark(
     Args:
         data: Folders of raw captures, each with gt_mesh.ply.
         output_dir: Folder for meshes, tables and the picture.
-        variants: What to train; stage 1 is measured on the way to stage 2. `paper` is the paper's own configuration.
+        variants: What to train; stage 1 is measured on the way to stage 2. `silhouettes` is where training starts, and
+            `paper` the paper's own configuration.
+        size: Side of the protected views in pixels; smaller where the photographs have fewer on the head.
         seed: Seed of every run.
         phase2_steps: Steps of phase 2 at 64 pixels, by default as in ns-train; full RGB gets as many in all.
         paper_minutes: Time that `paper` gets per head, at least what 6 of its steps take; phase 1 is 40 % of them.
@@ -201,7 +205,7 @@ def benchmark(
 
     console = Console()
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
-    settings = Settings(seed, schedule.phase2_steps, paper_minutes)
+    settings = Settings(seed, size, schedule.phase2_steps, paper_minutes)
     heads = [capture_folder(path) for path in data]
     measurements = run_benchmark(heads, output_dir, list(variants), settings, console)
     write_report(measurements, heads, output_dir, console)

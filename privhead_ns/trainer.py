@@ -115,8 +115,7 @@ class PrivheadTrainerConfig(TrainerConfig):
             )
         capture = dataparser.check(Path(data))
         phases = pipeline.phases.for_size(max(capture.width, capture.height))
-        hides_all = all(frame.kind == "protected" for frame in capture.frames)
-        pipeline.phases = phases.without_phase1() if hides_all else phases
+        pipeline.phases = phases.without_phase1() if capture.hides_all else phases
         self.data = datamanager.data = Path(data).resolve()
         self.output_dir = self.output_dir.resolve()
         path = self.get_base_dir() / "config.yml"

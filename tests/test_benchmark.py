@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from privhead_ns.benchmark.benchmark import Measurement, Settings, measure, run_
 from privhead_ns.benchmark.oracle import OracleDataManagerConfig, OracleDataParserConfig
 from privhead_ns.benchmark.report import PAPER, STAGE_1, curve, races, ratios, table, write_report
 from privhead_ns.capture.protect import protect
+from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
@@ -25,7 +27,7 @@ from privhead_ns.mesh.files import load_mesh, save_mesh
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.training_run import TrainingRun
 
-SETTINGS = Settings(seed=42, phase2_steps=20, paper_minutes=1.0)
+SETTINGS = Settings(seed=42, size=128, phase2_steps=20, paper_minutes=1.0)
 VARIANTS = ["stage-2", "full-rgb"]
 
 
@@ -81,6 +83,24 @@ def test_measures_both_stages_and_full_rgb_as_often_as_it_trains_them(output: Pa
     assert content["ratios"]["Chamfer, head"] == pytest.approx(stage2["chamfer"] / rgb["chamfer"])
     assert len((output / "benchmark.csv").read_text().splitlines()) == 4
     assert (output / "benchmark.png").stat().st_size > 10_000
+
+
+def test_measures_a_capture_without_colour_and_where_its_training_starts(
+    raw: Path, tmp_path: Path, console: Console
+) -> None:
+    hidden = shutil.copytree(raw, tmp_path / "hidden")
+    content = json.loads((hidden / "transforms.json").read_text())
+    for frame in content["frames"]:
+        frame["sensitive"] = True
+    (hidden / "transforms.json").write_text(json.dumps(content))
+    settings = Settings(seed=42, size=24, phase2_steps=20, paper_minutes=1.0)
+    measurements = run_benchmark([hidden], tmp_path / "out", ["silhouettes", "stage-2"], settings, console)
+    assert [(m.label, m.step) for m in measurements] == [("silhouettes alone", 0), ("stage 2", 319)]
+    protected = load_protected_capture(tmp_path / "out" / "hidden" / "protected")
+    assert protected.hides_all
+    assert protected.width == 24
+    write_report(measurements, [hidden], tmp_path / "out", console)
+    assert (tmp_path / "out" / "benchmark.png").stat().st_size > 10_000
 
 
 def test_leaves_no_checkpoint_behind(output: Path) -> None:

@@ -16,13 +16,13 @@ import trimesh
 from jaxtyping import Float
 from raw_folder import write_raw_capture
 
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.protect import protect
-from privhead_ns.capture.raw import Intrinsics
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.comparison import Row, pictures
 from privhead_ns.mesh.evaluate import RAYS, evaluate, load_truth, table
 from privhead_ns.mesh.pictures import orbit_camera, render_error, render_normals, save_heat_map
-from privhead_ns.mesh.raycast import Camera, RayScene
+from privhead_ns.mesh.raycast import RayScene
 from privhead_ns.operators import OperatorConfig
 
 MM = 100.0  # mm per unit: the true head is a ball of 100 mm
@@ -219,7 +219,7 @@ def test_frames_may_have_their_own_intrinsics(tmp_path: Path, capture: Path) -> 
 
 
 def test_rays_pass_through_pixel_centres() -> None:
-    camera = Camera(look_at_origin((3, 0, 0)), Intrinsics(64, 48, fl_x=60.0, fl_y=60.0, cx=10.5, cy=20.5))
+    camera = PosedCamera(look_at_origin((3, 0, 0)), Intrinsics(64, 48, fl_x=60.0, fl_y=60.0, cx=10.5, cy=20.5))
     hits = RayScene(trimesh.creation.box((2, 2.01, 2.01))).cast(camera, 64, 48)
     assert hits.seen.shape == (48, 64)
     # at the front of the box, 2 from the camera, the camera's x is the world's y and its y the world's z
@@ -239,7 +239,7 @@ def test_large_coordinates_lose_no_digits() -> None:
     np.testing.assert_allclose(nearest.points, directions + offset, atol=1e-3)
     pose = look_at_origin((4, 0, 0))
     pose[:3, 3] += offset
-    hits = scene.cast(Camera(pose, Intrinsics(64, 64, 100.0, 100.0, 32.0, 32.0)), 32, 32)
+    hits = scene.cast(PosedCamera(pose, Intrinsics(64, 64, 100.0, 100.0, 32.0, 32.0)), 32, 32)
     np.testing.assert_allclose(np.linalg.norm(hits.points - offset, axis=1), 1, atol=1e-3)
 
 
@@ -249,7 +249,7 @@ def test_triangles_without_area_are_passed_over(tmp_path: Path) -> None:
     mesh = trimesh.Trimesh(mesh.vertices, np.concatenate([needles, mesh.faces]), process=False)
     result = evaluate(mesh, write_capture(tmp_path, sphere(), info=INFO))
     assert result.head.normal_error == pytest.approx(0, abs=0.1)
-    hits = RayScene(mesh).cast(Camera(look_at_origin((4, 0, 0)), Intrinsics(8, 8, 20.0, 20.0, 4.0, 4.0)), 8, 8)
+    hits = RayScene(mesh).cast(PosedCamera(look_at_origin((4, 0, 0)), Intrinsics(8, 8, 20.0, 20.0, 4.0, 4.0)), 8, 8)
     corners = mesh.vertices[mesh.faces[hits.triangles]]
     np.testing.assert_allclose(corners.mean(axis=1), hits.points, atol=0.05)
 
@@ -298,7 +298,7 @@ def test_axes_come_from_the_cameras_where_not_told(tmp_path: Path) -> None:
 
 
 def test_normals_are_colours_in_the_cameras_frame() -> None:
-    camera = Camera(look_at_origin((0, -4, 0)), Intrinsics(64, 48, 100.0, 100.0, 32.0, 24.0))
+    camera = PosedCamera(look_at_origin((0, -4, 0)), Intrinsics(64, 48, 100.0, 100.0, 32.0, 24.0))
     picture = render_normals(sphere(), camera)
     assert picture.shape == (48, 64, 3) and picture.dtype == np.uint8
     assert picture[0, 0].tolist() == [255, 255, 255]
@@ -309,7 +309,7 @@ def test_normals_are_colours_in_the_cameras_frame() -> None:
 
 def test_pictures_are_drawn_through_the_cameras_own_lens() -> None:
     lens = Intrinsics(64, 48, fl_x=40.0, fl_y=60.0, cx=28.0, cy=21.0)
-    camera = Camera(look_at_origin((0, -4, 0)), lens)
+    camera = PosedCamera(look_at_origin((0, -4, 0)), lens)
     for picture in (render_normals(sphere(), camera), render_error(sphere(1.01), sphere(), camera, maximum=0.05)):
         rows, columns = np.nonzero((picture < 255).any(axis=2))
         reach = 1 / 15**0.5  # of the ball's outline at depth 1
@@ -332,7 +332,7 @@ def test_a_comparison_shows_meshes_where_the_photographs_show_the_head(tmp_path:
 
 
 def test_errors_are_colours_of_the_map() -> None:
-    camera = Camera(look_at_origin((4, 0, 0)), Intrinsics(32, 32, 100.0, 100.0, 16.0, 16.0))
+    camera = PosedCamera(look_at_origin((4, 0, 0)), Intrinsics(32, 32, 100.0, 100.0, 16.0, 16.0))
     picture = render_error(sphere(1.02), sphere(), camera, maximum=0.05)
     expected = np.array(matplotlib.colormaps["turbo"](0.4)[:3]) * 255
     np.testing.assert_allclose(picture[16, 16], expected, atol=4)

@@ -16,10 +16,10 @@ from privhead_ns.audit.faces import describe, distances, landmarks
 from privhead_ns.audit.off_the_shelf import MESH, Gallery, headline
 from privhead_ns.audit.recogniser import Image
 from privhead_ns.audit.rung import Rung, few, percent
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.protected import ProtectedCapture
-from privhead_ns.capture.raw import Intrinsics
 from privhead_ns.data.dataparser import capture_cameras
-from privhead_ns.mesh.raycast import Camera, Hits, RayScene
+from privhead_ns.mesh.raycast import Hits, RayScene
 from privhead_ns.model.model import PrivheadModel
 
 TITLE = "4. Geometry"
@@ -145,11 +145,11 @@ def _colour_along(
     return torch.cat(chunks).clamp(0, 1).cpu().numpy()
 
 
-def _cast(scene: RayScene, capture: ProtectedCapture, index: int) -> tuple[Camera, Hits]:
+def _cast(scene: RayScene, capture: ProtectedCapture, index: int) -> tuple[PosedCamera, Hits]:
     """Casts the rays of a frame's camera, at the size of renders."""
     frame = capture.frames[index]
     lens = Intrinsics(capture.width, capture.height, frame.fl_x, frame.fl_y, frame.cx, frame.cy)
-    camera = Camera(frame.camera_to_world, lens)
+    camera = PosedCamera(frame.camera_to_world, lens)
     scale = max(1.0, RENDER_SIZE / max(capture.width, capture.height))
     return camera, scene.cast(camera, round(capture.width * scale), round(capture.height * scale))
 

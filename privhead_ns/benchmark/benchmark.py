@@ -51,6 +51,7 @@ class Variant:
 
 
 VARIANTS = {
+    "silhouettes": Variant("silhouettes alone", "privhead", {"--max-num-iterations": 1}),
     "stage-2": Variant("stage 2", "privhead", every_checkpoint=True),
     "full-rgb": Variant("full RGB", "privhead-rgb", sees_photographs=True),
     "no-lipschitz": Variant("no Lipschitz", "privhead", {"--pipeline.phases.lipschitz": 0.0}),
@@ -69,6 +70,8 @@ class Settings:
 
     seed: int
     """Of every run."""
+    size: int
+    """Side of the protected views in pixels."""
     phase2_steps: int
     """Steps of phase 2 at 64 pixels, which are also what full RGB gets; larger photographs get more."""
     paper_minutes: float
@@ -76,7 +79,8 @@ class Settings:
 
     def schedule(self, capture: ProtectedCapture) -> PhaseSchedule:
         """Returns the phases of every run on a capture."""
-        return PhaseSchedule(phase2_steps=self.phase2_steps).for_size(max(capture.width, capture.height))
+        schedule = PhaseSchedule(phase2_steps=self.phase2_steps).for_size(max(capture.width, capture.height))
+        return schedule.without_phase1() if capture.hides_all else schedule
 
 
 @dataclass(frozen=True)
@@ -183,7 +187,7 @@ def measure(head: Path, output_dir: Path, name: str, settings: Settings, console
     protected = folder.parent / "protected"
     if not protected.exists():
         protected.parent.mkdir(parents=True, exist_ok=True)
-        protect(head, protected, OperatorConfig(), console=console)
+        protect(head, protected, OperatorConfig(), size=settings.size, console=console)
     training, variant = folder / "training", VARIANTS[name]
     shutil.rmtree(training, ignore_errors=True)
     try:
@@ -224,11 +228,11 @@ def write_result(result: Path, measurements: list[Measurement]) -> None:
 def train_variant(
     variant: Variant, head: Path, protected: Path, training: Path, settings: Settings, console: Console
 ) -> TrainingRun:
-    """Trains a variant from the start, with a checkpoint at the end of phase 1."""
+    """Trains a variant from the start, with a checkpoint at the end of phase 1, if there is one."""
     schedule = settings.schedule(load_protected_capture(protected))
     flags: dict[str, object] = {
         "--machine.seed": settings.seed,
-        "--steps-per-save": schedule.phase1_steps - 1,
+        "--steps-per-save": (schedule.phase1_steps or schedule.total_steps) - 1,
         "--steps-per-eval-image": 0,
         "--pipeline.phases.phase2-steps": settings.phase2_steps,
     }
@@ -277,7 +281,7 @@ def measure_step(
     """Extracts the mesh of a checkpoint and compares it with the truth."""
     path = folder / f"step-{step}.ply"
     mesh = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
-    ends_phase1 = variant.every_checkpoint and not variant.timed and step == run.checkpoints[0]
+    ends_phase1 = variant.every_checkpoint and not variant.timed and step != run.checkpoints[-1]
     return Measurement(
         head=head.resolve().name,
         label=STAGE_1 if ends_phase1 else variant.label,

@@ -31,7 +31,8 @@ COLUMNS: Figures = {
     "memory (MB)": lambda m: m.peak_memory,
 }
 """What the table shows of a measurement."""
-ORDER = [STAGE_1, *(variant.label for variant in VARIANTS.values())]
+START, *LATER = (variant.label for variant in VARIANTS.values())
+ORDER = [START, STAGE_1, *LATER]
 OURS, ORACLE, PAPER = (VARIANTS[name].label for name in ("stage-2", "full-rgb", "paper"))
 
 
@@ -194,7 +195,7 @@ def picture_rows(measurements: list[Measurement], heads: list[Path], output_dir:
     for head in heads:
         name = head.resolve().name
         protected = output_dir / name / "protected"
-        view = chosen_views(load_protected_capture(protected))[2]
+        view = chosen_views(load_protected_capture(protected))[-2]
         final = {m.label: m for m in measurements if m.head == name and m.final}
         wanted = [label for label in ORDER if label in final]
         meshes = {label: load_mesh(output_dir / final[label].mesh) for label in wanted}

@@ -35,6 +35,15 @@ class Intrinsics:
         )
 
 
+@dataclass(frozen=True)
+class PosedCamera:
+    """A camera and where it stands."""
+
+    camera_to_world: Float[np.ndarray, "4 4"]
+    """OpenGL convention."""
+    intrinsics: Intrinsics
+
+
 def look_at_centre(poses: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, " 3"]:
     """Returns the point nearest to all optical axes in the least-squares sense.
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from privhead_ns.capture.camera import Intrinsics
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.develop import DevelopedView, composed, develop, without_stray_grey
 
 MARGIN = 1.05
@@ -27,15 +26,6 @@ class Sphere(NamedTuple):
 
     center: Float[np.ndarray, " 3"]
     radius: float
-
-
-@dataclass(frozen=True)
-class PosedCamera:
-    """A pinhole camera and where it stands."""
-
-    camera_to_world: Float[np.ndarray, "4 4"]
-    intrinsics: Intrinsics
-    """Without distortion."""
 
 
 def crop_camera(

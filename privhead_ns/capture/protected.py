@@ -85,6 +85,11 @@ class ProtectedCapture:
         """Whether every view has a mask."""
         return all(frame.mask_path is not None for frame in self.frames)
 
+    @property
+    def hides_all(self) -> bool:
+        """Whether every view is protected."""
+        return all(frame.kind == "protected" for frame in self.frames)
+
 
 def load_protected_capture(folder: Path) -> ProtectedCapture:
     """Reads a protected capture; opens no file but transforms.json and those that it lists.

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float
 
-from privhead_ns.capture.camera import Intrinsics
-from privhead_ns.capture.crop import PosedCamera, Sphere, crop_camera, native_size, seen_by, view_rays
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
+from privhead_ns.capture.crop import Sphere, crop_camera, native_size, seen_by, view_rays
 from privhead_ns.capture.develop import DevelopedView, resized
 from privhead_ns.capture.exposure import view_gains
 from privhead_ns.capture.hull import View, head_box, project, reach

@@ -15,14 +15,15 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
+from privhead_ns.capture.crop import seen_by
 from privhead_ns.capture.develop import resized
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture, read_magnitude, read_neutral
-from privhead_ns.capture.raw import Intrinsics, load_raw_capture, read_image
+from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.mesh.evaluate import load_truth
 from privhead_ns.mesh.files import replacing
 from privhead_ns.mesh.pictures import ERROR_COLOURS, error_maximum, render_error, render_normals
-from privhead_ns.mesh.raycast import Camera
 
 SIZE = 256
 """Longer side of each small picture in pixels."""
@@ -73,21 +74,28 @@ def save_comparison(path: Path, rows: list[Row]) -> None:
 
 def pictures(row: Row, truth: trimesh.Trimesh, maximum: float) -> list[UInt8[np.ndarray, "height width 3"]]:
     """Returns the small pictures of a row; `maximum` is the distance at the end of the error maps' scale."""
-    photographs, capture = load_raw_capture(row.raw), load_protected_capture(row.protected)
+    capture = load_protected_capture(row.protected)
     frame = capture.frames[row.view]
     lens = Intrinsics(capture.width, capture.height, frame.fl_x, frame.fl_y, frame.cx, frame.cy)
-    camera = Camera(frame.camera_to_world, resized(lens, SIZE))
+    camera = PosedCamera(frame.camera_to_world, resized(lens, SIZE))
     normals = [render_normals(mesh, camera) for mesh in (*row.meshes.values(), truth)]
     errors = [render_error(mesh, truth, camera, maximum) for mesh in row.meshes.values()]
-    return [read_image(photographs.frames[row.view])[0], stored_picture(capture, row.view), *normals, *errors]
+    return [photograph(row, camera), stored_picture(capture, row.view), *normals, *errors]
+
+
+def photograph(row: Row, camera: PosedCamera) -> UInt8[np.ndarray, "height width 3"]:
+    """Returns the photograph of a row, with its surroundings, as a camera at its place sees it."""
+    frame = load_raw_capture(row.raw).frames[row.view]
+    view = seen_by(camera, read_image(frame)[0], None, frame.camera_to_world, frame.intrinsics, (0.0, 0.0, 0.0))
+    return (view.rgb * 255).round().astype(np.uint8)
 
 
 def chosen_views(capture: ProtectedCapture) -> list[int]:
-    """Returns one neutral view and three protected ones, spread over the capture."""
+    """Returns one neutral view, if there is one, and three protected ones, spread over the capture."""
     kinds = np.array([frame.kind for frame in capture.frames])
     neutral, protected = np.flatnonzero(kinds == "neutral"), np.flatnonzero(kinds == "protected")
     quarters = np.linspace(0, len(protected) - 1, 5).round().astype(int)[1:4]
-    return [int(neutral[len(neutral) // 2]), *(int(protected[i]) for i in quarters)]
+    return [*map(int, neutral[len(neutral) // 2 :][:1]), *(int(protected[i]) for i in quarters)]
 
 
 def stored_picture(capture: ProtectedCapture, index: int) -> UInt8[np.ndarray, "height width 3"]:

@@ -20,11 +20,12 @@ from rich.progress import track
 from rich.table import Table
 from scipy.spatial import KDTree
 
+from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.files import load_mesh
-from privhead_ns.mesh.raycast import Camera, RayScene
+from privhead_ns.mesh.raycast import RayScene
 
 MEASURE = "point to surface"
 """What distances are; stored beside results, so that those of different measures are never mixed."""
@@ -45,7 +46,7 @@ class Truth:
     """What a raw capture knows about the true head, in its own frame less `origin`."""
 
     mesh: trimesh.Trimesh
-    cameras: list[Camera]
+    cameras: list[PosedCamera]
     mm_per_unit: float | None
     nose_tip: Float[np.ndarray, " 3"] | None
     face_axis: Float[np.ndarray, " 3"]
@@ -202,7 +203,7 @@ def load_truth(data: Path) -> Truth:
         raise UserError(f"{data} has no gt_mesh.ply to compare with; evaluate needs a capture with ground truth.")
     mesh = load_mesh(data / "gt_mesh.ply")
     mesh.apply_translation(-capture.origin)
-    cameras = [Camera(frame.camera_to_world, frame.intrinsics) for frame in capture.frames]
+    cameras = [PosedCamera(frame.camera_to_world, frame.intrinsics) for frame in capture.frames]
     up = _vector(info, "up_axis")
     up = _unit(np.mean([camera.camera_to_world[:3, 1] for camera in cameras], axis=0) if up is None else up)
     face = _vector(info, "face_axis")
@@ -218,7 +219,7 @@ def load_truth(data: Path) -> Truth:
     return Truth(mesh, cameras, capture.mm_per_unit, nose_tip, face, up, capture.origin)
 
 
-def _visible_samples(scene: RayScene, cameras: list[Camera], description: str) -> _Samples:
+def _visible_samples(scene: RayScene, cameras: list[PosedCamera], description: str) -> _Samples:
     """Samples a mesh where the cameras see it."""
     hits = [scene.cast(camera, RAYS, RAYS) for camera in track(cameras, description, console=Console(stderr=True))]
     return _Samples(np.concatenate([hit.points for hit in hits]), np.concatenate([hit.normals for hit in hits]))

@@ -15,10 +15,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from privhead_ns.capture.raw import Intrinsics
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.mesh.evaluate import Truth, load_truth
 from privhead_ns.mesh.files import check_target, replacing
-from privhead_ns.mesh.raycast import Camera, Hits, RayScene
+from privhead_ns.mesh.raycast import Hits, RayScene
 
 ERROR_COLOURS = "turbo"
 """Matplotlib's name of the colour map of distances."""
@@ -36,7 +36,7 @@ VIEW_ANGLE = 25.0
 """Opening angle in degrees of the heat map's cameras."""
 
 
-def render_normals(mesh: trimesh.Trimesh, camera: Camera) -> UInt8[np.ndarray, "height width 3"]:
+def render_normals(mesh: trimesh.Trimesh, camera: PosedCamera) -> UInt8[np.ndarray, "height width 3"]:
     """Renders smooth vertex normals in the camera's frame as colours, (n + 1) / 2, on white.
 
     Args:
@@ -58,7 +58,7 @@ def render_normals(mesh: trimesh.Trimesh, camera: Camera) -> UInt8[np.ndarray, "
 
 
 def render_error(
-    mesh: trimesh.Trimesh, truth: trimesh.Trimesh, camera: Camera, maximum: float
+    mesh: trimesh.Trimesh, truth: trimesh.Trimesh, camera: PosedCamera, maximum: float
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Renders the unsigned distance from the visible points of a mesh to the true surface as a heat map, on white.
 
@@ -111,7 +111,7 @@ def save_heat_map(path: Path, mesh: trimesh.Trimesh, data: Path) -> None:
         FigureCanvasAgg(figure).print_png(temporary)
 
 
-def orbit_camera(truth: Truth, turn: float, size: int) -> Camera:
+def orbit_camera(truth: Truth, turn: float, size: int) -> PosedCamera:
     """Returns a camera with a square image that sees the whole true head.
 
     Args:
@@ -128,11 +128,11 @@ def orbit_camera(truth: Truth, turn: float, size: int) -> Camera:
     radius = np.linalg.norm(truth.mesh.vertices - centre, axis=1).max()
     camera_to_world[:3, 3] = centre + backward * radius / np.sin(half_opening)
     fl = size / 2 / np.tan(half_opening)
-    return Camera(camera_to_world, Intrinsics(size, size, fl_x=fl, fl_y=fl, cx=size / 2, cy=size / 2))
+    return PosedCamera(camera_to_world, Intrinsics(size, size, fl_x=fl, fl_y=fl, cx=size / 2, cy=size / 2))
 
 
 def _render(
-    mesh: trimesh.Trimesh, camera: Camera, colours: Callable[[Hits], Float[np.ndarray, "n 3"]]
+    mesh: trimesh.Trimesh, camera: PosedCamera, colours: Callable[[Hits], Float[np.ndarray, "n 3"]]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draws what a camera sees of a mesh on white; `colours` gives the hits' colours in 0..1."""
     width, height = camera.intrinsics.width, camera.intrinsics.height

@@ -13,15 +13,7 @@ import open3d as o3d
 import trimesh
 from jaxtyping import Bool, Float, Int
 
-from privhead_ns.capture.raw import Intrinsics
-
-
-@dataclass(frozen=True)
-class Camera:
-    """A posed camera (OpenGL convention). Rays are a pinhole camera's: its lens distortion is ignored."""
-
-    camera_to_world: Float[np.ndarray, "4 4"]
-    intrinsics: Intrinsics
+from privhead_ns.capture.camera import PosedCamera
 
 
 @dataclass(frozen=True)
@@ -59,7 +51,7 @@ class RayScene:
             o3d.core.Tensor(mesh.faces[self._triangles].astype(np.uint32)),
         )
 
-    def cast(self, camera: Camera, columns: int, rows: int) -> Hits:
+    def cast(self, camera: PosedCamera, columns: int, rows: int) -> Hits:
         """Casts rays through the centres of `rows` x `columns` equal parts of the image."""
         lens = camera.intrinsics
         x, y = np.meshgrid(
