@@ -14,7 +14,7 @@ from rich.console import Console
 
 from privhead_ns.benchmark import benchmark
 from privhead_ns.benchmark.benchmark import VARIANTS as ALL
-from privhead_ns.benchmark.benchmark import Measurement, Settings, measure, run_benchmark, train_timed
+from privhead_ns.benchmark.benchmark import Measurement, Settings, ends_phase1, measure, run_benchmark, train_timed
 from privhead_ns.benchmark.oracle import OracleDataManagerConfig, OracleDataParserConfig
 from privhead_ns.benchmark.report import PAPER, STAGE_1, curve, races, ratios, table, write_report
 from privhead_ns.capture.protect import protect
@@ -101,6 +101,19 @@ def test_measures_a_capture_without_colour_and_where_its_training_starts(
     assert protected.width == 24
     write_report(measurements, [hidden], tmp_path / "out", console)
     assert (tmp_path / "out" / "benchmark.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "stage_1"),
+    [
+        ("stage-2", [299, 598, 1499], 299),
+        ("stage-2", [1499], None),
+        ("full-rgb", [299, 1499], None),
+        ("paper", [9, 49], None),
+    ],
+)
+def test_the_first_of_several_checkpoints_ends_phase_1(name: str, steps: list[int], stage_1: int | None) -> None:
+    assert [step for step in steps if ends_phase1(ALL[name], step, steps)] == ([stage_1] if stage_1 else [])
 
 
 def test_leaves_no_checkpoint_behind(output: Path) -> None:

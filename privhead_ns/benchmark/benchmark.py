@@ -281,17 +281,22 @@ def measure_step(
     """Extracts the mesh of a checkpoint and compares it with the truth."""
     path = folder / f"step-{step}.ply"
     mesh = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
-    ends_phase1 = variant.every_checkpoint and not variant.timed and step != run.checkpoints[-1]
+    is_stage_1 = ends_phase1(variant, step, run.checkpoints)
     return Measurement(
         head=head.resolve().name,
-        label=STAGE_1 if ends_phase1 else variant.label,
-        final=ends_phase1 or step == run.checkpoints[-1],
+        label=STAGE_1 if is_stage_1 else variant.label,
+        final=is_stage_1 or step == run.checkpoints[-1],
         step=step,
         seconds=run.seconds_at(step),
         peak_memory=run.peak_memory,
         mesh=str(path.relative_to(output_dir)),
         **figures(evaluate(mesh, head)),
     )
+
+
+def ends_phase1(variant: Variant, step: int, steps: list[int]) -> bool:
+    """Says whether a checkpoint is that of the end of phase 1: the first of several, which are all measured."""
+    return variant.every_checkpoint and not variant.timed and step == steps[0] != steps[-1]
 
 
 def figures(evaluation: Evaluation) -> dict[str, Any]:
