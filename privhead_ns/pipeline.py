@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
 
+import torch
 from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -18,6 +19,7 @@ from rich.progress import track
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
 from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.errors import UserError
+from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.model.visual_hull import Silhouette, hull_sdf
@@ -57,25 +59,23 @@ class PrivheadPipeline(VanillaPipeline):
         views = [index for index, hidden in enumerate(dataset.protected) if hidden] or list(range(len(dataset)))
         pose = dataset.cameras.camera_to_worlds[views[len(views) // 2]]
         self.opening_view = OpeningView(pose, dataset.scene_box.aabb.mean(dim=0))
-        if self.test_mode == "val":
-            self.start_from_hull(dataset)
+        if self.test_mode == "val" and isinstance(self.model.field, HeadField):
+            self.look_at_views(dataset)
         self.progress = ViewerText("Training", "not started", disabled=True)
         self.set_step(0)
 
-    def start_from_hull(self, dataset: PrivheadDataset) -> None:
-        """Sets the signed distance to that of the visual hull, where the capture has silhouettes."""
-        field, cameras = self.model.field, dataset.cameras.to("cpu")
-        views = []
-        for index in range(len(dataset)):
-            data = dataset[index]
-            if "mask" not in data:
-                return
-            lens = (float(values[index]) for values in (cameras.fx, cameras.fy, cameras.cx, cameras.cy))
-            views.append(
-                Silhouette(data["mask"][..., 0], data["known"][..., 0], cameras.camera_to_worlds[index], *lens)
-            )
-        if isinstance(field, HeadField):
-            field.start_as(lambda points: hull_sdf(points, views))
+    def look_at_views(self, dataset: PrivheadDataset) -> None:
+        """Gives the model what it compares patches of, and starts from the visual hull where there are silhouettes."""
+        cameras, views = dataset.cameras.to("cpu"), [dataset[index] for index in range(len(dataset))]
+        lenses = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
+        magnitudes, within = (torch.stack([view[key][..., 0] for view in views]) for key in ("magnitude", "within"))
+        cast(PrivheadModel, self.model).compare_patches(Agreement(magnitudes, within, cameras.camera_to_worlds, lenses))
+        if "mask" in views[0]:
+            silhouettes = [
+                Silhouette(view["mask"][..., 0], view["known"][..., 0], pose, *lens.tolist())
+                for view, pose, lens in zip(views, cameras.camera_to_worlds, lenses, strict=True)
+            ]
+            cast(HeadField, self.model.field).start_as(lambda points: hull_sdf(points, silhouettes))
 
     def set_step(self, step: int) -> None:
         """Brings data, losses, β and viewer to the phase of a step."""

@@ -31,7 +31,7 @@ from privhead_ns.data.pixel_sampler import PhasePixelSampler
 from privhead_ns.data.rays import PinholeRayGenerator
 from privhead_ns.errors import UserError
 from privhead_ns.model import model as model_module
-from privhead_ns.model.model import PrivheadModel
+from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.paper import sampler
 from privhead_ns.phases import PhaseSchedule
@@ -52,7 +52,7 @@ METHODS: dict[str, Callable[[], Any]] = {
     "privhead-rgb": oracle,
     "privhead-paper": lambda: small_paper().pipeline,
 }
-OURS = {"rgb", "eikonal", "bending", "consistency", "prior"}
+OURS = {"rgb", "eikonal", "bending", "consistency", "prior", "agreement"}
 LOSSES = {
     "privhead": [OURS, OURS | {"gradient", "lipschitz"}],
     "privhead-rgb": [OURS - {"consistency"}] * 2,
@@ -114,6 +114,8 @@ def source(method: str, capture: Path) -> Source:
     config.phases.phase1_steps = config.phases.phase2_steps = 1
     if method == "privhead-rgb":
         config.datamanager.dataparser.photographs = capture.parent / "raw"
+    if isinstance(config.model, PrivheadModelConfig):
+        config.model.agreement_size = 16
     pipeline: PrivheadPipeline = config.setup(device="cpu")
     data = pipeline.datamanager
     draws, generator = data.train_pixel_sampler, data.train_ray_generator

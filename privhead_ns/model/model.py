@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, cast
@@ -17,6 +18,7 @@ from torchmetrics.functional.image import peak_signal_noise_ratio, structural_si
 
 from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.data.description import check_same_capture, describe
+from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.background import BackgroundField
 from privhead_ns.model.corrections import ViewCorrections
 from privhead_ns.model.density import Rendering
@@ -56,6 +58,12 @@ class PrivheadModelConfig(ModelConfig):
     """Samples per ray at the surface, which are rendered."""
     mask_weight: float = 0.03
     """Weight of the mask loss, where the capture has masks."""
+    agreement_weight: float = 0.1
+    """Weight of the disagreement of views about patches of the surface, where views have `agreement_size` pixels."""
+    agreement_size: int = 128
+    """Side of the views from which they are compared in patches: of smaller views a patch covers too much of a head."""
+    agreement_rays: int = 256
+    """Most rays per step whose patches are compared."""
     bending_weight: float = 0.4
     """Weight of the squared curvature of the sdf's level sets, in voxels."""
     gain_prior: float = 0.01
@@ -95,6 +103,7 @@ class PrivheadModel(Model):
         self.rounding = rounding(self.magnitude_maximum, metadata["operator"].levels)
         self.background_color: Tensor
         self.register_buffer("background_color", torch.tensor(metadata["background"] or (0.0, 0.0, 0.0)))
+        self.agreement: Agreement | None = None
         self.background = None if metadata["background"] else BackgroundField(aabb)
 
     def populate_head(self) -> None:
@@ -108,6 +117,11 @@ class PrivheadModel(Model):
         )
         self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
         self.corrections = ViewCorrections(len(self.kwargs["metadata"]["protected"]))
+
+    def compare_patches(self, agreement: Agreement) -> None:
+        """Adds the disagreement of views to the losses, if they have enough pixels."""
+        if self.config.agreement_weight > 0 and min(agreement.images.shape[1:3]) >= self.config.agreement_size:
+            self.agreement = agreement.to(self.device)
 
     def set_schedule(self, weights: LossWeights, relative_beta: float) -> None:
         """Takes on the weights of a step, and its β as a fraction of the longest side of the head's box."""
@@ -153,9 +167,19 @@ class PrivheadModel(Model):
         if self.training:
             outputs["geometry"] = geometry
             outputs["rgb"] = outputs["rgb"] + (self.corrections.gains(ray_bundle) - 1) * head.rgb
+            if self.agreement is not None:
+                outputs["disagreement"] = self.disagreement(ray_bundle, head, self.agreement)
         if head.magnitude is not None:
             outputs["carried"] = self.corrections.brightness(ray_bundle) * head.magnitude
         return outputs
+
+    def disagreement(self, rays: RayBundle, head: Rendered, agreement: Agreement) -> Float[Tensor, ""]:
+        """Returns the mean of 1 - NCC over an evenly spread part of the rays that meet the head."""
+        part = slice(None, None, math.ceil(len(rays) / self.config.agreement_rays))
+        assert rays.camera_indices is not None
+        places = rays.origins[part] + rays.directions[part] * head.depth[part]
+        ncc, compared = agreement(places, head.normals[part], rays.camera_indices[part, 0])
+        return masked_mean(1 - ncc, compared & (head.accumulation[part, 0] > 0.5))
 
     def over_background(self, ray_bundle: RayBundle, head: Rendered) -> dict[str, Any]:
         """Returns the outputs of rays, with the background behind the head."""
@@ -193,6 +217,8 @@ class PrivheadModel(Model):
             rounded = self.rounding * batch["protected"].to(self.device)[..., None]
             difference = consistency_loss(outputs["carried"], magnitude, within, rounded)
             losses["consistency"] = weights.consistency * mean(difference)
+        if "disagreement" in outputs:
+            losses["agreement"] = self.config.agreement_weight * outputs["disagreement"]
         if "geometry" in outputs:
             eikonal, bending = outputs["geometry"].regularisers()
             losses["eikonal"] = weights.eikonal * eikonal

@@ -1,0 +1,132 @@
+"""How well views agree about a place on the surface: patches of magnitudes on its tangent plane, compared by NCC.
+
+Normalised cross-correlation, here of magnitudes as Geo-NeuS (Fu et al. 2022) does it of grey values, is blind to
+exposure, and the best few of several views pass over what is hidden or shines. Nothing is painted for it: only the
+surface can make views agree.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+NEIGHBOURS, BEST = 6, 3
+"""Views that each view is compared with, the nearest in direction; and how many count at a place, the most alike."""
+LEAST_ANGLE = 5.0
+"""Degrees between the directions of two views below which they tell too little of depth."""
+RADIUS = 3
+"""Pixels from the middle of a patch to its sides."""
+FACING = 0.2
+"""Least cosine between the normal and the direction to a camera."""
+NOISE = 0.005
+"""Standard deviation of magnitudes, in colour units per pixel, below which a patch counts as flat."""
+NOT_SEEN = -2.0
+"""Stands for the correlation with a view that does not show a patch."""
+
+
+class Patches(NamedTuple):
+    """Magnitudes of places' surroundings in several views."""
+
+    values: Float[Tensor, "rays views pixels"]
+    seen: Bool[Tensor, "rays views"]
+    """Whether a view shows all of a patch, nothing but the head in it, and not too slanted."""
+
+
+class Agreement(nn.Module):
+    """Compares the magnitudes of all views.
+
+    Args:
+        magnitudes: σ of every view.
+        within: 1 where σ saw nothing but the head, 0 elsewhere.
+        poses: camera-to-world matrices in the frame of training, OpenGL convention.
+        intrinsics: fl_x, fl_y, cx and cy of every view.
+    """
+
+    def __init__(
+        self,
+        magnitudes: Float[Tensor, "views height width"],
+        within: Float[Tensor, "views height width"],
+        poses: Float[Tensor, "views 3 4"],
+        intrinsics: Float[Tensor, "views 4"],
+    ) -> None:
+        super().__init__()
+        self.images: Tensor
+        self.poses: Tensor
+        self.intrinsics: Tensor
+        self.neighbours: Tensor
+        self.offsets: Tensor
+        self.register_buffer("images", torch.stack([magnitudes, within], dim=-1), persistent=False)
+        self.register_buffer("poses", poses, persistent=False)
+        self.register_buffer("intrinsics", intrinsics, persistent=False)
+        self.register_buffer("neighbours", nearest_views(poses[:, :, 3]), persistent=False)
+        steps = torch.arange(-RADIUS, RADIUS + 1.0)
+        self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
+
+    def forward(
+        self, places: Float[Tensor, "rays 3"], normals: Float[Tensor, "rays 3"], view: Int[Tensor, " rays"]
+    ) -> tuple[Float[Tensor, " rays"], Bool[Tensor, " rays"]]:
+        """Returns the mean NCC of each place with the views that agree best, and whether there is such a view.
+
+        Args:
+            places: on the surface.
+            normals: unit normals there.
+            view: number of the view that found each place.
+        """
+        distance = (places - self.poses[view, :, 3]).norm(dim=-1).detach()
+        step = (distance / self.intrinsics[view, 0])[:, None, None]
+        u, v = tangents(normals)
+        patch = places[:, None] + step * (self.offsets[:, :1] * u[:, None] + self.offsets[:, 1:] * v[:, None])
+        patches = self.look_up(patch, normals, torch.cat([view[:, None], self.neighbours[view]], dim=1))
+        ncc = correlation(patches.values[:, :1], patches.values[:, 1:])
+        ncc = torch.where(patches.seen[:, :1] & patches.seen[:, 1:], ncc, NOT_SEEN)
+        best = ncc.topk(min(BEST, ncc.shape[1]), dim=1).values
+        good = best > NOT_SEEN
+        return torch.where(good, best, 0).sum(dim=1) / good.sum(dim=1).clamp(min=1), good.any(dim=1)
+
+    def look_up(
+        self, points: Float[Tensor, "rays pixels 3"], normals: Float[Tensor, "rays 3"], views: Int[Tensor, "rays views"]
+    ) -> Patches:
+        """Interpolates the magnitudes of points in views bilinearly."""
+        poses = self.poses[views]
+        local = (points[:, None] - poses[:, :, None, :, 3]) @ poses[..., :3]
+        fl_x, fl_y, cx, cy = self.intrinsics[views][:, :, None].unbind(-1)
+        depth = (-local[..., 2]).clamp(min=1e-6)
+        x, y = fl_x * local[..., 0] / depth + cx - 0.5, cy - fl_y * local[..., 1] / depth - 0.5
+        height, width = self.images.shape[1:3]
+        inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
+        left, top = x.detach().long().clamp(0, width - 2), y.detach().long().clamp(0, height - 2)
+        across, down = (x - left).clamp(0, 1)[..., None], (y - top).clamp(0, 1)[..., None]
+        view = views[..., None]
+        upper = torch.lerp(self.images[view, top, left], self.images[view, top, left + 1], across)
+        lower = torch.lerp(self.images[view, top + 1, left], self.images[view, top + 1, left + 1], across)
+        values, within = torch.lerp(upper, lower, down).unbind(-1)
+        to_camera = F.normalize(poses[..., 3] - points.mean(dim=1, keepdim=True), dim=-1)
+        facing = (to_camera * normals[:, None]).sum(dim=-1) > FACING
+        return Patches(values, (inside & (within > 0.99)).all(dim=-1) & facing)
+
+
+def correlation(a: Float[Tensor, "*batch pixels"], b: Float[Tensor, "*batch pixels"]) -> Float[Tensor, "*batch"]:
+    """Returns the normalised cross-correlation of patches, near 0 where one is flat."""
+    a, b = (patch - patch.mean(dim=-1, keepdim=True) for patch in (a, b))
+    variances = (a.square().mean(dim=-1) + NOISE**2) * (b.square().mean(dim=-1) + NOISE**2)
+    return (a * b).mean(dim=-1) / variances.sqrt()
+
+
+def tangents(normals: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+    """Returns two unit vectors at right angles to each unit normal and to each other."""
+    axis = F.one_hot(normals.detach().abs().argmin(dim=-1), 3).to(normals)
+    u = F.normalize(torch.linalg.cross(normals, axis), dim=-1)
+    return u, torch.linalg.cross(normals, u)
+
+
+def nearest_views(positions: Float[Tensor, "views 3"]) -> Int[Tensor, "views chosen"]:
+    """Returns for each camera position those nearest in direction from the origin; too near ones come last."""
+    directions = F.normalize(positions, dim=-1)
+    cosine = directions @ directions.T
+    cosine = torch.where(cosine > math.cos(math.radians(LEAST_ANGLE)), cosine - 4, cosine)
+    return cosine.fill_diagonal_(-8).topk(min(NEIGHBOURS, len(positions) - 1), dim=1).indices
