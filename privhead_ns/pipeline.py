@@ -66,7 +66,9 @@ class PrivheadPipeline(VanillaPipeline):
 
     def look_at_views(self, dataset: PrivheadDataset) -> None:
         """Gives the model what it compares patches of, and starts from the visual hull where there are silhouettes."""
-        cameras, views = dataset.cameras.to("cpu"), [dataset[index] for index in range(len(dataset))]
+        wanted, cameras = ("magnitude", "within", "known", "mask"), dataset.cameras.to("cpu")
+        loaded = (dataset[index] for index in range(len(dataset)))
+        views = [{key: view[key] for key in wanted if key in view} for view in loaded]
         lenses = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
         magnitudes, within = (torch.stack([view[key][..., 0] for view in views]) for key in ("magnitude", "within"))
         cast(PrivheadModel, self.model).compare_patches(Agreement(magnitudes, within, cameras.camera_to_worlds, lenses))

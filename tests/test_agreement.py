@@ -57,19 +57,31 @@ def facing(number: int) -> tuple[Tensor, Tensor]:
 
 def test_views_agree_at_the_surface_and_nowhere_else(agreement: Agreement) -> None:
     normals, view = facing(60)
-    at_surface, seen = agreement(RADIUS * normals, normals, view)
+    at_surface, seen = agreement(RADIUS * normals, normals, view, cameras())
     assert seen.all()
     assert at_surface.mean() > 0.8
     for factor in (0.9, 1.1):
-        beside, seen = agreement(factor * RADIUS * normals, normals, view)
+        beside, seen = agreement(factor * RADIUS * normals, normals, view, cameras())
         assert beside[seen].mean() < at_surface.mean() - 0.2
+
+
+def test_views_agree_where_they_really_stood(agreement: Agreement) -> None:
+    normals, view = facing(60)
+    turns = torch.tensor([0.04, -0.04]).repeat(VIEWS // 2)  # about z, in radians: two pixels at the surface
+    rotations = torch.zeros(VIEWS, 3, 3)
+    rotations[:, 2, 2] = 1
+    rotations[:, 0, 0] = rotations[:, 1, 1] = turns.cos()
+    rotations[:, 1, 0], rotations[:, 0, 1] = turns.sin(), -turns.sin()
+    known, _ = agreement(RADIUS * normals, normals, view, cameras())
+    assumed, seen = agreement(RADIUS * normals, normals, view, rotations @ cameras())
+    assert assumed[seen].mean() < known.mean() - 0.2
 
 
 @pytest.mark.parametrize(("factor", "sign"), [(0.98, -1), (1.02, 1)])
 def test_the_gradient_leads_to_the_surface(agreement: Agreement, factor: float, sign: int) -> None:
     normals, view = facing(60)
     scale = torch.full((60, 1), factor, requires_grad=True)
-    ncc, seen = agreement(scale * RADIUS * normals, normals, view)
+    ncc, seen = agreement(scale * RADIUS * normals, normals, view, cameras())
     (slope,) = torch.autograd.grad((1 - ncc)[seen].sum(), scale)
     assert sign * slope.mean() > 0
     assert (sign * slope[seen] > 0).float().mean() > 0.9
@@ -78,8 +90,8 @@ def test_the_gradient_leads_to_the_surface(agreement: Agreement, factor: float, 
 def test_what_no_view_shows_is_not_compared(agreement: Agreement) -> None:
     normals, view = facing(6)
     away = (view + VIEWS // 2) % VIEWS
-    assert not agreement(RADIUS * normals, normals, away)[1].any()
-    outside, seen = agreement(torch.full((6, 3), 2.0), normals, view)
+    assert not agreement(RADIUS * normals, normals, away, cameras())[1].any()
+    outside, seen = agreement(torch.full((6, 3), 2.0), normals, view, cameras())
     assert not seen.any()
     assert torch.equal(outside, torch.zeros(6))
 

@@ -49,6 +49,19 @@ def test_a_movement_is_a_rotation_about_the_origin_and_a_translation_sideways() 
         assert torch.allclose(torch.linalg.cross(shift - sign * movement[:3], outwards), torch.zeros(3), atol=1e-6)
 
 
+def test_poses_move_as_their_rays_do() -> None:
+    corrections, bundle = ViewCorrections(3), rays([2, 0, 1])
+    corrections.movements.data[:] = 0.1 * torch.randn(3, 6, generator=torch.Generator().manual_seed(2))
+    order = torch.tensor([1, 2, 0])  # of the rays, by view
+    axes = torch.linalg.qr(torch.randn(3, 3, 3, generator=torch.Generator().manual_seed(3))).Q
+    poses = torch.cat([axes, bundle.origins[order, :, None]], dim=-1)
+    local = (axes.mT @ bundle.directions[order, :, None])[..., 0]
+    corrections.move(bundle)
+    moved = corrections.moved(poses)
+    assert torch.allclose(moved[..., 3], bundle.origins[order], atol=1e-6)
+    assert torch.allclose((moved[..., :3] @ local[..., None])[..., 0], bundle.directions[order], atol=1e-6)
+
+
 def test_the_prior_weighs_gains_and_movements() -> None:
     corrections = ViewCorrections(4)
     corrections.log_gains.data[:] = 2.0

@@ -46,7 +46,6 @@ class ProtectSummary:
     """Whether the cameras were given in a geographic frame."""
     doubtful: tuple[str, ...] = ()
     """Views whose mask or pose agrees badly with the others, each with what is wrong."""
-
     unused_mask: tuple[Path, str] | None = None
     """A file that looks like a mask but is not named as one, and its frame."""
     size: int = 0

@@ -68,7 +68,11 @@ class Agreement(nn.Module):
         self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
 
     def forward(
-        self, places: Float[Tensor, "rays 3"], normals: Float[Tensor, "rays 3"], view: Int[Tensor, " rays"]
+        self,
+        places: Float[Tensor, "rays 3"],
+        normals: Float[Tensor, "rays 3"],
+        view: Int[Tensor, " rays"],
+        poses: Float[Tensor, "views 3 4"],
     ) -> tuple[Float[Tensor, " rays"], Bool[Tensor, " rays"]]:
         """Returns the mean NCC of each place with the views that agree best, and whether there is such a view.
 
@@ -76,12 +80,13 @@ class Agreement(nn.Module):
             places: on the surface.
             normals: unit normals there.
             view: number of the view that found each place.
+            poses: `self.poses`, or what is known better of them by now.
         """
-        distance = (places - self.poses[view, :, 3]).norm(dim=-1).detach()
+        distance = (places - poses[view, :, 3]).norm(dim=-1).detach()
         step = (distance / self.intrinsics[view, 0])[:, None, None]
         u, v = tangents(normals)
         patch = places[:, None] + step * (self.offsets[:, :1] * u[:, None] + self.offsets[:, 1:] * v[:, None])
-        patches = self.look_up(patch, normals, torch.cat([view[:, None], self.neighbours[view]], dim=1))
+        patches = self.look_up(patch, normals, torch.cat([view[:, None], self.neighbours[view]], dim=1), poses)
         ncc = correlation(patches.values[:, :1], patches.values[:, 1:])
         ncc = torch.where(patches.seen[:, :1] & patches.seen[:, 1:], ncc, NOT_SEEN)
         best = ncc.topk(min(BEST, ncc.shape[1]), dim=1).values
@@ -89,11 +94,15 @@ class Agreement(nn.Module):
         return torch.where(good, best, 0).sum(dim=1) / good.sum(dim=1).clamp(min=1), good.any(dim=1)
 
     def look_up(
-        self, points: Float[Tensor, "rays pixels 3"], normals: Float[Tensor, "rays 3"], views: Int[Tensor, "rays views"]
+        self,
+        points: Float[Tensor, "rays pixels 3"],
+        normals: Float[Tensor, "rays 3"],
+        views: Int[Tensor, "rays chosen"],
+        poses: Float[Tensor, "views 3 4"],
     ) -> Patches:
         """Interpolates the magnitudes of points in views bilinearly."""
-        poses = self.poses[views]
-        local = (points[:, None] - poses[:, :, None, :, 3]) @ poses[..., :3]
+        pose = poses[views]
+        local = (points[:, None] - pose[:, :, None, :, 3]) @ pose[..., :3]
         fl_x, fl_y, cx, cy = self.intrinsics[views][:, :, None].unbind(-1)
         depth = (-local[..., 2]).clamp(min=1e-6)
         x, y = fl_x * local[..., 0] / depth + cx - 0.5, cy - fl_y * local[..., 1] / depth - 0.5
@@ -105,7 +114,7 @@ class Agreement(nn.Module):
         upper = torch.lerp(self.images[view, top, left], self.images[view, top, left + 1], across)
         lower = torch.lerp(self.images[view, top + 1, left], self.images[view, top + 1, left + 1], across)
         values, within = torch.lerp(upper, lower, down).unbind(-1)
-        to_camera = F.normalize(poses[..., 3] - points.mean(dim=1, keepdim=True), dim=-1)
+        to_camera = F.normalize(pose[..., 3] - points.mean(dim=1, keepdim=True), dim=-1)
         facing = (to_camera * normals[:, None]).sum(dim=-1) > FACING
         return Patches(values, (inside & (within > 0.99)).all(dim=-1) & facing)
 

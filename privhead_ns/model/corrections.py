@@ -35,16 +35,31 @@ class ViewCorrections(nn.Module):
         return self.gains(rays).log().mean(dim=1, keepdim=True).exp()
 
     def move(self, rays: RayBundle) -> None:
-        """Moves rays as if the head had stood still, and the camera had moved instead.
+        """Moves rays as if the head had stood still, and the camera had moved instead."""
+        rotations, rays.origins = self.transform(rays.origins, views(rays))
+        rays.directions = (rotations @ rays.directions[..., None])[..., 0]
+
+    def moved(self, poses: Float[Tensor, "views 3 4"]) -> Float[Tensor, "views 3 4"]:
+        """Returns the camera-to-world matrices of all views, moved as `move` does it with their rays."""
+        rotations, positions = self.transform(poses[..., 3], torch.arange(len(poses), device=poses.device))
+        return torch.cat([rotations @ poses[..., :3], positions[..., None]], dim=-1)
+
+    def transform(
+        self, positions: Float[Tensor, "n 3"], view: Int[Tensor, " n"]
+    ) -> tuple[Float[Tensor, "n 3 3"], Float[Tensor, "n 3"]]:
+        """Returns the rotations of cameras, and where they stand after their movements.
 
         Movements towards the head or away from it do not count: one view alone hardly shows them.
+
+        Args:
+            positions: where the cameras were, in the frame of training.
+            view: which views they belong to.
         """
-        transforms = exp_map_SO3xR3(self.movements - self.movements.mean(dim=0))[views(rays)]
+        transforms = exp_map_SO3xR3(self.movements - self.movements.mean(dim=0))[view]
         rotations, translations = transforms[..., :3], transforms[..., 3]
-        outwards = F.normalize(rays.origins, dim=-1)
+        outwards = F.normalize(positions, dim=-1)
         sideways = translations - (translations * outwards).sum(dim=-1, keepdim=True) * outwards
-        rays.origins = (rotations @ rays.origins[..., None])[..., 0] + sideways
-        rays.directions = (rotations @ rays.directions[..., None])[..., 0]
+        return rotations, (rotations @ positions[..., None])[..., 0] + sideways
 
     def prior(self, gain_weight: float, movement_weight: float) -> Float[Tensor, ""]:
         """Returns the weighted squares, averaged over the views: what the photographs do not tell stays 0."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -150,42 +151,28 @@ class HeadField(nn.Module):
             gradients, and depend on the viewing direction, too, for a slanted surface crowds its colours together.
         """
         evaluate = evaluate_everywhere if positions.is_cuda else evaluate_where
-        look = self.colors_and_magnitudes if with_magnitude else self.colors
-        values = evaluate(look, visible, positions, normals, directions)
+        values = evaluate(partial(self.look, with_magnitude), visible, positions, normals, directions)
         return values[..., :3], values[..., 3:] if with_magnitude else None
 
-    def colors(
+    def look(
         self,
+        with_magnitude: bool,
         positions: Float[Tensor, "*batch 3"],
         normals: Float[Tensor, "*batch 3"],
         directions: Float[Tensor, "*batch 3"],
-    ) -> Float[Tensor, "*batch 3"]:
-        """Returns the colours of visible places."""
-        return self.color(torch.tanh(self.features(self.normalize(positions))), normals, directions)
-
-    def color(
-        self,
-        features: Float[Tensor, "*batch channels"],
-        normals: Float[Tensor, "*batch 3"],
-        directions: Float[Tensor, "*batch 3"],
-    ) -> Float[Tensor, "*batch 3"]:
-        """Returns colours, given features."""
-        return torch.sigmoid(self.color_network(torch.cat([features, normals, mirrored(directions, normals)], dim=-1)))
-
-    def colors_and_magnitudes(
-        self,
-        positions: Float[Tensor, "*batch 3"],
-        normals: Float[Tensor, "*batch 3"],
-        directions: Float[Tensor, "*batch 3"],
-    ) -> Float[Tensor, "*batch 4"]:
-        """Returns colours and magnitudes of visible places."""
+    ) -> Float[Tensor, "*batch channels"]:
+        """Returns `appearance` of visible places: colours, and behind them magnitudes if wanted."""
         features = torch.tanh(self.features(self.normalize(positions)))
+        reflected = mirrored(directions, normals)
+        colors = torch.sigmoid(self.color_network(torch.cat([features, normals, reflected], dim=-1)))
+        if not with_magnitude:
+            return colors
         magnitudes = self.magnitude_network(torch.cat([features, normals.detach(), directions], dim=-1))
-        return torch.cat([self.color(features, normals, directions), magnitudes], dim=-1)
+        return torch.cat([colors, magnitudes], dim=-1)
 
 
 def mirrored(directions: Float[Tensor, "*batch 3"], normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """Returns the directions in which a mirror sends rays; they bend no surface, so that no gradient passes here."""
+    """Returns the directions in which a mirror sends rays; so that shine bends no surface, normals get no gradient."""
     normals = normals.detach()
     return directions - 2 * (directions * normals).sum(dim=-1, keepdim=True) * normals
 

@@ -156,7 +156,8 @@ class PrivheadModel(Model):
         Returns:
             normals, in [0, 1] as Nerfstudio wants them; rgb; depth, the distance along the unit ray, well behind the
             head's box where the ray meets no head; accumulation. In training also geometry, the tabulated sdf, and,
-            where their weight is not 0, carried: the magnitudes that places on the surface carry.
+            where their weight is not 0, carried: the magnitudes that places on the surface carry, and disagreement: of
+            the views about patches of the surface, 0 to 2.
         """
         if self.training:
             self.corrections.move(ray_bundle)
@@ -178,7 +179,9 @@ class PrivheadModel(Model):
         part = slice(None, None, math.ceil(len(rays) / self.config.agreement_rays))
         assert rays.camera_indices is not None
         places = rays.origins[part] + rays.directions[part] * head.depth[part]
-        ncc, compared = agreement(places, head.normals[part], rays.camera_indices[part, 0])
+        ncc, compared = agreement(
+            places, head.normals[part], rays.camera_indices[part, 0], self.corrections.moved(agreement.poses).detach()
+        )
         return masked_mean(1 - ncc, compared & (head.accumulation[part, 0] > 0.5))
 
     def over_background(self, ray_bundle: RayBundle, head: Rendered) -> dict[str, Any]:
@@ -199,7 +202,7 @@ class PrivheadModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Returns the weighted terms of Eq. 9, and of masks, bending and consistency."""
+        """Returns the weighted terms of Eq. 9, and of masks, bending, consistency, agreement and corrections."""
         del metrics_dict
         weights, rgb = self.loss_weights, outputs["rgb"]
         neutral = ~batch["protected"].to(self.device)
@@ -282,6 +285,7 @@ class PrivheadModel(Model):
         for view in views:
             for start in range(0, len(view), self.config.eval_num_rays_per_chunk):
                 rays = view[start : start + self.config.eval_num_rays_per_chunk]
+                self.corrections.move(rays)
                 outputs = self(rays)
                 meets = outputs["accumulation"][:, 0] > 0.5
                 places.append((rays.origins + rays.directions * outputs["depth"])[meets])
