@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import torch
 from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
+from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
 from privhead_ns.benchmark.oracle import OracleDataManagerConfig
 from privhead_ns.data.pixel_sampler import PhasePixelSamplerConfig
 from privhead_ns.model.model import PrivheadModelConfig
-from privhead_ns.optimizer import FusedAdamConfig
+from privhead_ns.optimizer import DampedAdamConfig, FusedAdamConfig
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.pipeline import PrivheadPipelineConfig
 from privhead_ns.trainer import PrivheadTrainerConfig
@@ -18,14 +19,15 @@ from privhead_ns.trainer import PrivheadTrainerConfig
 def optimizers() -> dict:
     """Returns a fresh set of optimizers; the schedule of the phases scales their learning rates."""
     rates = {
-        "sdf": 0.001,
         "features": 0.005,
         "color_network": 0.005,
         "lipschitz_bounds": 0.02,
         "gains": 0.002,
         "movements": 0.00005,
     }
-    return {name: {"optimizer": FusedAdamConfig(lr=rate), "scheduler": None} for name, rate in rates.items()}
+    configs: dict[str, OptimizerConfig] = {name: FusedAdamConfig(lr=rate) for name, rate in rates.items()}
+    configs["sdf"] = DampedAdamConfig(lr=0.001)
+    return {name: {"optimizer": config, "scheduler": None} for name, config in configs.items()}
 
 
 def trainer(method_name: str, pipeline: PrivheadPipelineConfig) -> PrivheadTrainerConfig:

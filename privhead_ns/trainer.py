@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 
 import torch
 import yaml
+from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
@@ -43,7 +44,9 @@ class PrivheadTrainerConfig(TrainerConfig):
     come near enough to the true ones for face recognition; earlier checkpoints have them, for training goes on there.
     """
     allow_cloud_logging: bool = False
-    """Whether --vis may name wandb or comet, services that the configuration and rendered pictures are uploaded to."""
+    """Whether --vis may name wandb or comet, services that the configuration and rendered pictures are uploaded to, and
+    whether the viewer may be shared by a public address.
+    """
     run_folder: Path | None = field(default=None, init=False, repr=False)
     """Where config.yml was read from; None for a new run."""
 
@@ -51,8 +54,12 @@ class PrivheadTrainerConfig(TrainerConfig):
         """Keeps a viewer that is put in later on the host of the first.
 
         `ns-viewer` replaces the whole setting by its own, which would show the head to the network.
+
+        Raises:
+            UserError: if that viewer would have a public address.
         """
         if name == "viewer" and "viewer" in vars(self):
+            check_not_shared(value, self.allow_cloud_logging)
             value = replace(value, websocket_host=self.viewer.websocket_host)
         super().__setattr__(name, value)
 
@@ -136,6 +143,7 @@ class PrivheadTrainerConfig(TrainerConfig):
                 f"--vis {self.vis} uploads the configuration and rendered pictures of the head: use --vis "
                 "viewer+tensorboard, or say --allow-cloud-logging True."
             )
+        check_not_shared(self.viewer, self.allow_cloud_logging)
         if self.mixed_precision:
             raise UserError("Signed distances need single precision: leave --mixed-precision out.")
         if self.logging.profiler == "pytorch":
@@ -145,6 +153,19 @@ class PrivheadTrainerConfig(TrainerConfig):
             self.load_dir = path.parent
         elif self.load_checkpoint is not None and not self.load_checkpoint.is_file():
             raise UserError(f"There is no file {self.load_checkpoint}; give --load-checkpoint a .ckpt file of a run.")
+
+
+def check_not_shared(viewer: ViewerConfig, allowed: bool) -> None:
+    """Checks that a viewer has no public address, unless that is allowed.
+
+    Raises:
+        UserError: if it has.
+    """
+    if viewer.make_share_url and not allowed:
+        raise UserError(
+            "--viewer.make-share-url shows the head to whoever finds the address: leave it out, or train with "
+            "--allow-cloud-logging True."
+        )
 
 
 class PrivheadTrainer(Trainer):

@@ -67,7 +67,7 @@ def test_views_agree_at_the_surface_and_nowhere_else(agreement: Agreement) -> No
 
 def test_views_agree_where_they_really_stood(agreement: Agreement) -> None:
     normals, view = facing(60)
-    turns = torch.tensor([0.04, -0.04]).repeat(VIEWS // 2)  # about z, in radians: two pixels at the surface
+    turns = torch.tensor([0.08, -0.08]).repeat(VIEWS // 2)  # about z, in radians: four pixels at the surface
     rotations = torch.zeros(VIEWS, 3, 3)
     rotations[:, 2, 2] = 1
     rotations[:, 0, 0] = rotations[:, 1, 1] = turns.cos()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.configs.method_configs import all_methods
 from nerfstudio.utils import writer
 from nerfstudio.utils.eval_utils import eval_setup
@@ -229,6 +230,10 @@ def cloud(config: PrivheadTrainerConfig, _: Path) -> None:
     config.vis = "viewer+wandb"
 
 
+def shared(config: PrivheadTrainerConfig, _: Path) -> None:
+    config.viewer.make_share_url = True
+
+
 def mixed(config: PrivheadTrainerConfig, _: Path) -> None:
     config.mixed_precision = True
 
@@ -254,6 +259,7 @@ def blocked(config: PrivheadTrainerConfig, folder: Path) -> None:
     ("change", "sentence"),
     [
         (cloud, "--vis viewer.wandb uploads .* --allow-cloud-logging"),
+        (shared, "--viewer.make-share-url .* --allow-cloud-logging"),
         (mixed, "leave --mixed-precision out"),
         (traced, "profiler pytorch"),
         (empty, "There is no checkpoint in"),
@@ -269,6 +275,12 @@ def test_what_cannot_be_run_is_refused_before_anything_is_made(
     with pytest.raises(UserError, match=sentence):
         config.save_config()
     assert not (tmp_path / "outputs").exists()
+
+
+def test_no_viewer_put_in_later_has_a_public_address(machine: Machine) -> None:
+    config = small_config(machine.capture, machine.folder)
+    with pytest.raises(UserError, match=r"--viewer\.make-share-url"):
+        config.viewer = ViewerConfig(make_share_url=True)
 
 
 def test_cloud_loggers_run_if_a_flag_says_so(machine: Machine, tmp_path: Path) -> None:

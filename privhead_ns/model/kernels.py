@@ -258,3 +258,25 @@ def stretch_to_coarse(
                 to_coarse[i, k, column] += (ONE - t) * upstream[i, j, column]
             for column in range(columns):
                 to_coarse[i, k + 1, column] += t * upstream[i, j, column]
+
+
+@kernel
+def damped_adam(
+    start: int,
+    stop: int,
+    settings: Float[Array, "7"],
+    gradients: Float[Array, " n"],
+    averages: Float[Array, " n"],
+    squares: Float[Array, " n"],
+    values: Float[Array, " n"],
+) -> None:
+    """Updates values as `privhead_ns.optimizer.DampedAdam` does, and the running averages in place.
+
+    Settings are learning rate, both β, both bias corrections, ε and damping.
+    """
+    rate, beta1, beta2, correction1, correction2, eps, damping = settings
+    for i in range(start, stop):
+        averages[i] += (ONE - beta1) * (gradients[i] - averages[i])
+        squares[i] += (ONE - beta2) * (gradients[i] * gradients[i] - squares[i])
+        ratio = averages[i] / correction1 / (np.sqrt(squares[i] / correction2) + eps)
+        values[i] -= rate * ratio * ratio * ratio / (ratio * ratio + damping * damping)
