@@ -18,6 +18,7 @@ from rich.progress import track
 
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
 from privhead_ns.data.dataset import PrivheadDataset
+from privhead_ns.data.description import PLAIN
 from privhead_ns.errors import UserError
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
@@ -166,12 +167,13 @@ class PrivheadPipeline(VanillaPipeline):
 
 
 def check_version(pipeline_state: dict) -> None:
-    """Checks that a checkpoint tells which capture it is of.
+    """Checks that a checkpoint tells of its capture what a model is built of.
 
     Raises:
         UserError: if not, for an older version wrote it.
     """
-    if EXTRA_STATE not in pipeline_state:
+    capture = pipeline_state.get(EXTRA_STATE, {}).get("capture", {})
+    if not set(PLAIN) <= set(capture):
         raise UserError("The checkpoint was written by an older version of privhead-ns: train again.")
 
 

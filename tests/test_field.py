@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from privhead_ns.model.field import HeadField, evaluate_everywhere, evaluate_where, mirrored
+from privhead_ns.model.field import HeadField, evaluate_everywhere, evaluate_where, in_camera, mirrored
 
 AABB = torch.tensor([[-1.0, -0.8, 0.2], [1.0, 1.2, 2.7]])
 VOXEL = 0.0507
@@ -16,7 +16,7 @@ VOXEL = 0.0507
 
 def field(aabb: Tensor = AABB, voxel_size: float = VOXEL) -> HeadField:
     torch.manual_seed(0)
-    return HeadField(aabb, voxel_size, feature_channels=4, hidden_units=16, beta=0.03)
+    return HeadField(aabb, voxel_size, feature_channels=4, hidden_units=16, beta=0.03, up=(0, 0, 1))
 
 
 def dented(scale: float = 1.0) -> HeadField:
@@ -140,13 +140,32 @@ def test_colour_and_magnitude_differ_from_side_to_side() -> None:
     assert (magnitudes != magnitudes_aside).any()
 
 
-def test_a_mirror_turns_a_ray_around_its_normal_and_is_not_turned_by_it() -> None:
-    normals = torch.tensor([[0.0, 0, 1], [0, 0, 1], [1, 0, 0]], requires_grad=True)
-    directions = torch.tensor([[0.0, 0, -1], [0.6, 0, -0.8], [0, 1, 0]], requires_grad=True)
-    reflected = mirrored(directions, normals)
-    torch.testing.assert_close(reflected, torch.tensor([[0.0, 0, 1], [0.6, 0, 0.8], [0, 1, 0]]))
-    to_directions, to_normals = torch.autograd.grad(reflected.sum(), (directions, normals), allow_unused=True)
-    assert to_normals is None and (to_directions != 0).all()
+def test_a_mirror_turns_a_ray_around_its_normal() -> None:
+    normals = torch.tensor([[0.0, 0, 1], [0, 0, 1], [1, 0, 0]])
+    directions = torch.tensor([[0.0, 0, -1], [0.6, 0, -0.8], [0, 1, 0]])
+    expected = torch.tensor([[0.0, 0, 1], [0.6, 0, 0.8], [0, 1, 0]])
+    torch.testing.assert_close(mirrored(directions, normals), expected)
+
+
+def test_a_camera_sees_a_normal_the_same_after_both_have_turned() -> None:
+    up = torch.tensor([0.0, 0, 1])
+    normals, directions = torch.eye(3), torch.tensor([[0.0, 1, 0]]).expand(3, 3)
+    expected = torch.tensor([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # right, up and backward of one that looks along y
+    torch.testing.assert_close(in_camera(normals, directions, up), expected)
+    turn = torch.tensor([[0.6, -0.8, 0], [0.8, 0.6, 0], [0, 0, 1]])
+    torch.testing.assert_close(in_camera(normals @ turn.T, directions @ turn.T, up), expected)
+    assert in_camera(normals, up.expand(3, 3), up).isfinite().all(), "a camera that looks straight up"
+
+
+def test_shine_bends_no_surface() -> None:
+    head, positions = dented(), inside(40)
+    normals = torch.nn.functional.normalize(torch.randn(40, 3), dim=-1).requires_grad_()
+    directions = torch.nn.functional.normalize(torch.randn(40, 3), dim=-1)
+    with torch.no_grad():
+        head.color_network.layers[0].weight[:, head.features.channels : head.features.channels + 3] = 0
+    values = head.look(True, positions, normals, directions)
+    (slope,) = torch.autograd.grad(values.sum(), normals)
+    assert not slope.any()
 
 
 @pytest.mark.parametrize("wanted", ["color", "magnitude"])

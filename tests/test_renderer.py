@@ -23,7 +23,7 @@ NEAR, FAR = 2.0, 4.0
 def field(sdf: Tensor, beta: float) -> HeadField:
     """A field of a given sdf at the points of the finest grid."""
     torch.manual_seed(0)
-    head = HeadField(AABB, 2 / 63.5, feature_channels=4, hidden_units=16, beta=beta)
+    head = HeadField(AABB, 2 / 63.5, feature_channels=4, hidden_units=16, beta=beta, up=(0, 0, 1))
     for grid in head.sdf_grids.grids:
         grid.data.zero_()
     head.sdf_grids.grids[-1].data[:] = sdf
@@ -257,3 +257,16 @@ def test_training_renders_the_same_rays_alike_every_time(rendering: str) -> None
     first, second = (renderer(rays(disc(50, 0.6)), head, head.geometry()) for _ in range(2))
     for a, b in zip(first, second, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_only_rays_that_shade_pass_a_gradient_to_the_normals(monkeypatch: pytest.MonkeyPatch) -> None:
+    head, given = sphere(), []
+    appearance = head.appearance
+    monkeypatch.setattr(
+        head, "appearance", lambda places, normals, *rest: given.append(normals) or appearance(places, normals, *rest)
+    )
+    shading = torch.arange(50) % 2 == 0
+    SurfaceRenderer("neus", 32, 16)(rays(disc(50, RADIUS / 2)), head, head.geometry(), False, shading)
+    for part, passes in ((given[0][shading], True), (given[0][~shading], False)):
+        (slope,) = torch.autograd.grad(part.square().sum() + part.sum(), head.sdf_grids.grids[-1], retain_graph=True)
+        assert bool(slope.any()) is passes

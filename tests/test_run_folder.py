@@ -204,6 +204,17 @@ def test_painted_checkpoints_say_so_and_forget(
     assert after.background is not None and not any(table.any() for table in after.background.features.tables)
 
 
+def test_a_checkpoint_of_an_older_version_is_refused(machine: Machine, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(machine.config.parent, run)
+    path = checkpoints(run)[4]
+    content = read_checkpoint(path)
+    del content["pipeline"][EXTRA_STATE]["capture"]["up"]
+    torch.save(content, path)
+    with pytest.raises(UserError, match="older version of privhead-ns: train again"):
+        load_model(run / "config.yml", 4)
+
+
 def test_forgotten_runs_can_be_trained_on_and_are_painted_again(machine: Machine, tmp_path: Path) -> None:
     config = small_config(machine.capture, tmp_path)
     config.load_dir, config.load_step, config.keep_painted_colors = machine.config.parent, 2, True

@@ -15,6 +15,9 @@ from privhead_ns.operators import OperatorConfig
 IDENTITY = ("protected", "aabb", "operator", "magnitude_maximum")
 """The entries that differ between captures, and are the same for one on every machine."""
 
+PLAIN = ("protected", "magnitude_maximum", "background", "pixel_size", "up", "mm_per_unit")
+"""The entries that are described as they are."""
+
 
 def describe(metadata: dict[str, Any], scene_box: SceneBox) -> dict[str, Any]:
     """Returns plain numbers, lists and strings that `restore` makes a model's arguments of.
@@ -23,8 +26,7 @@ def describe(metadata: dict[str, Any], scene_box: SceneBox) -> dict[str, Any]:
         metadata: what the dataparser says of the capture.
         scene_box: the head's box.
     """
-    plain = ("protected", "magnitude_maximum", "background", "pixel_size", "mm_per_unit")
-    return {name: metadata[name] for name in plain} | {
+    return {name: metadata[name] for name in PLAIN} | {
         "frame": asdict(metadata["frame"]),
         "aabb": scene_box.aabb.tolist(),
         "operator": metadata["operator"].to_dict(),

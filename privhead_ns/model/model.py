@@ -20,7 +20,7 @@ from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.data.description import check_same_capture, describe
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.background import BackgroundField
-from privhead_ns.model.corrections import ViewCorrections
+from privhead_ns.model.corrections import ViewCorrections, views
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.losses import (
@@ -114,9 +114,12 @@ class PrivheadModel(Model):
             feature_channels=self.config.feature_channels,
             hidden_units=self.config.hidden_units,
             beta=PhaseSchedule().initial_beta,
+            up=self.kwargs["metadata"]["up"],
         )
         self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
-        self.corrections = ViewCorrections(len(self.kwargs["metadata"]["protected"]))
+        self.protected: Tensor
+        self.register_buffer("protected", torch.tensor(self.kwargs["metadata"]["protected"]), persistent=False)
+        self.corrections = ViewCorrections(len(self.protected))
 
     def compare_patches(self, agreement: Agreement) -> None:
         """Adds the disagreement of views to the losses, if they have enough pixels."""
@@ -163,7 +166,8 @@ class PrivheadModel(Model):
             self.corrections.move(ray_bundle)
         geometry = self.field.geometry()
         carries = self.training and self.loss_weights.consistency > 0
-        head = self.renderer(ray_bundle, self.field, geometry, carries)
+        shapes = self.protected[views(ray_bundle)] if self.training else None
+        head = self.renderer(ray_bundle, self.field, geometry, carries, shapes)
         outputs = self.over_background(ray_bundle, head)
         if self.training:
             outputs["geometry"] = geometry

@@ -61,9 +61,22 @@ class SurfaceRenderer(nn.Module):
         )
 
     def forward(
-        self, ray_bundle: RayBundle, field: HeadField, geometry: Geometry, with_magnitude: bool = False
+        self,
+        ray_bundle: RayBundle,
+        field: HeadField,
+        geometry: Geometry,
+        with_magnitude: bool = False,
+        shading: Bool[Tensor, " rays"] | None = None,
     ) -> Rendered:
-        """Renders rays that carry their nears and fars."""
+        """Renders rays that carry their nears and fars.
+
+        Args:
+            ray_bundle: the rays.
+            field: what they look at.
+            geometry: its shape.
+            with_magnitude: whether magnitudes are wanted.
+            shading: rays whose colours pass a gradient to the normals; by default all.
+        """
         with torch.no_grad(), ray_bundle.origins.device:  # where Nerfstudio is to make its constants
             coarse = self.coarse(ray_bundle)
             distances = edges(coarse)
@@ -76,9 +89,8 @@ class SurfaceRenderer(nn.Module):
         normals = F.normalize(between(gradient, share), dim=-1)
         places = between(positions, share)
         directions = ray_bundle.directions[:, None].expand_as(places)
-        colors, magnitudes = field.appearance(
-            places, normals, directions, weights.detach() > NEGLIGIBLE, with_magnitude
-        )
+        shaded = normals if shading is None else torch.where(shading[:, None, None], normals, normals.detach())
+        colors, magnitudes = field.appearance(places, shaded, directions, weights.detach() > NEGLIGIBLE, with_magnitude)
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
         return Rendered(
