@@ -31,6 +31,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., object]]:
     """Runs `privhead` in this process; gives what it exits with."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)}
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it
     umask = os.umask(0o022)
 
     def command(*arguments: object) -> object:

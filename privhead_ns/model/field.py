@@ -190,7 +190,7 @@ def in_camera(
 
     A flash, and the lamps about a turntable, stand still beside the camera: they shine alike on equal results.
     """
-    right = F.normalize(torch.linalg.cross(directions, up.expand_as(directions)), dim=-1)
+    right = F.normalize(torch.linalg.cross(directions, up.to(directions).expand_as(directions)), dim=-1)
     upward = torch.linalg.cross(right, directions)
     return torch.stack([(normals * axis).sum(dim=-1) for axis in (right, upward, -directions)], dim=-1)
 
