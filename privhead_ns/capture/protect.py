@@ -136,6 +136,7 @@ def protect(
         doubtful=tuple(f"{capture.frames[index].name}: {why}" for index, why in doubtful.items()),
         unused_mask=unused_mask(capture),
         size=size,
+        native_size=plan.native_size,
         box_size=tuple((aabb[1] - aabb[0]).tolist()),
         brightest=float(plan.gains.max() / plan.gains.min()),
     )

@@ -43,6 +43,12 @@ class ViewPlan:
     """By frame: pixels of its reduced view whose mask is not believed, and that view."""
     background: tuple[float, float, float]
 
+    @property
+    def native_size(self) -> int:
+        """Side that the views would have at the photographs' own resolution: the median over the frames."""
+        pairs = zip(self.frames, (camera.intrinsics for camera in self.cameras), strict=True)
+        return int(np.median([view.width * frame.intrinsics.fl_x / view.fl_x for frame, view in pairs]))
+
     def view(self, index: int) -> DevelopedView:
         """Reads a photograph and returns its view.
 
