@@ -11,6 +11,9 @@ from torch import Tensor
 
 from privhead_ns.model import kernels
 
+TINY = 1e-30
+"""Keeps 0 / 0 away where there is neither gradient nor damping."""
+
 
 @dataclass
 class FusedAdamConfig(AdamOptimizerConfig):
@@ -35,7 +38,7 @@ class DampedAdamConfig(OptimizerConfig):
     betas: tuple[float, float] = (0.97, 0.99)
     """Decay of the running averages of gradient and squared gradient."""
     damping: float = 0.3
-    """Ratio of mean gradient to its root mean square at which a step is half of Adam's."""
+    """Ratio of mean gradient to its root mean square at which a step is half of Adam's; grows to this in training."""
 
 
 class DampedAdam(torch.optim.Optimizer):
@@ -89,4 +92,4 @@ class DampedAdam(torch.optim.Optimizer):
         average.lerp_(gradient, 1 - beta1)
         square.lerp_(gradient.square(), 1 - beta2)
         ratio = average / corrections[0] / ((square / corrections[1]).sqrt() + group["eps"])
-        parameter.sub_(group["lr"] * ratio**3 / (ratio.square() + group["damping"] ** 2))
+        parameter.sub_(group["lr"] * ratio**3 / (ratio.square() + group["damping"] ** 2).clamp(min=TINY))

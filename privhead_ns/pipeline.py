@@ -25,6 +25,7 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.model.visual_hull import Silhouette, hull_sdf
 from privhead_ns.opening_view import OpeningView
+from privhead_ns.optimizer import DampedAdamConfig
 from privhead_ns.phases import PhaseSchedule
 
 EXTRA_STATE = "_model._extra_state"
@@ -133,15 +134,18 @@ class PrivheadPipeline(VanillaPipeline):
         optimizers = attributes.optimizers
         assert optimizers is not None and self.datamanager.train_dataset is not None
         hides_views = any(self.datamanager.train_dataset.protected)
+        masked = cast(PrivheadModel, self.model).background is None  # else no hull is near the head to start from
 
         def start_step(step: int) -> None:
             self.set_step(step)
             if self.config.phases.phase(step) == 2 and hides_views:
                 cast(PrivheadModel, self.model).painted = True
             for name, optimizer in optimizers.optimizers.items():
-                factor = self.config.phases.learning_rate(step, name)
+                config, factor = optimizers.config[name]["optimizer"], self.config.phases.learning_rate(step, name)
                 for group in optimizer.param_groups:
-                    group["lr"] = optimizers.config[name]["optimizer"].lr * factor
+                    group["lr"] = config.lr * factor
+                    if isinstance(config, DampedAdamConfig):
+                        group["damping"] = config.damping * self.config.phases.damping(step) * masked
 
         callback = TrainingCallback(
             [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], start_step, update_every_num_iters=1

@@ -255,6 +255,26 @@ def test_the_model_leaves_the_outline_out_of_the_carried_magnitudes() -> None:
     assert head.get_loss_dict(outputs, given)["consistency"] == 0
 
 
+def test_what_is_fainter_than_noise_is_no_difference_in_protected_views() -> None:
+    given, head = batch(), model()
+    given["within"] = torch.ones_like(given["within"])
+    head.noise = 0.1
+    outputs = head(rays(len(given["image"])))
+    outputs["accumulation"] = torch.ones_like(outputs["accumulation"])
+    given["magnitude"] = outputs["carried"].detach() + 0.09
+    found = head.get_loss_dict(outputs, given)["consistency"]
+    share = NEUTRAL / len(given["image"])
+    torch.testing.assert_close(found, torch.tensor(PHASE_2.consistency * share * 0.09), rtol=1e-3, atol=0)
+
+
+def test_colours_of_neutral_views_turn_no_normals_where_silhouettes_tell_the_shape() -> None:
+    given = rays(6)
+    shading = model().train().shading(given)
+    assert shading is not None and shading.tolist() == [True, True, False] * 2
+    assert model(None).train().shading(given) is None
+    assert model().eval().shading(given) is None
+
+
 @pytest.mark.parametrize("background", [(0.0, 0.5, 1.0), None])
 def test_the_same_seed_gives_the_same_model(background: tuple[float, float, float] | None) -> None:
     def trained() -> dict[str, Tensor]:

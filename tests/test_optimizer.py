@@ -39,6 +39,15 @@ def test_gradients_that_contradict_each_other_hardly_move() -> None:
     assert damped > 0.8 * plain, "what stands out from the noise counts"
 
 
+@pytest.mark.parametrize("by_kernel", [True, False])
+def test_without_damping_it_is_adam(monkeypatch: pytest.MonkeyPatch, by_kernel: bool) -> None:
+    monkeypatch.setattr(kernels, "supported", lambda *_: by_kernel)
+    gradients = torch.randn(30, 40, generator=torch.Generator().manual_seed(3))
+    gradients[:, 5] = 0
+    damped, plain = DampedAdamConfig(lr=0.01, damping=0.0), FusedAdamConfig(lr=0.01, betas=(0.97, 0.99))
+    torch.testing.assert_close(travel(gradients, damped), travel(gradients, plain), rtol=1e-4, atol=1e-6)
+
+
 def test_kernel_and_torch_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     gradients = torch.randn(20, 37, generator=torch.Generator().manual_seed(1)) + 0.3
     gradients[:, 5] = 0

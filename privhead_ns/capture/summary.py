@@ -25,8 +25,8 @@ UNUSED_MASK_REMARK = (
 )
 FEWER_REMARK = "Views have {}x{} pixels instead of {}: most photographs have no more on the head."
 LARGER_REMARK = (
-    "Half of the photographs show the head with {} pixels or more: --size up to that gives a finer mesh than these {}, and "
-    "protected views that face recognition tells apart more easily."
+    "Half of the photographs show the head with {} pixels or more: --size up to that gives a finer mesh than these {}, "
+    "and protected views that face recognition tells apart more easily."
 )
 EXPOSURE_REMARK = (
     "The photographs differ in exposure or white balance by up to a factor of {:.2f}; it was divided out, and is not "

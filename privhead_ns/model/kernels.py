@@ -21,7 +21,7 @@ from torch import Tensor
 
 Array: TypeAlias = np.ndarray
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, ONE, TINY = np.float32(0), np.float32(1), np.float32(1e-30)
 """In single precision: numba promotes the sum of a float32 and an integer to float64."""
 
 
@@ -279,4 +279,4 @@ def damped_adam(
         averages[i] += (ONE - beta1) * (gradients[i] - averages[i])
         squares[i] += (ONE - beta2) * (gradients[i] * gradients[i] - squares[i])
         ratio = averages[i] / correction1 / (np.sqrt(squares[i] / correction2) + eps)
-        values[i] -= rate * ratio * ratio * ratio / (ratio * ratio + damping * damping)
+        values[i] -= rate * ratio * ratio * ratio / max(ratio * ratio + damping * damping, TINY)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.model_components.scene_colliders import AABBBoxCollider
 from nerfstudio.models.base_model import Model, ModelConfig
@@ -34,6 +34,9 @@ from privhead_ns.model.losses import (
 from privhead_ns.model.renderer import Rendered, SurfaceRenderer
 from privhead_ns.operators import Operator, rounding
 from privhead_ns.phases import LossWeights, PhaseSchedule
+
+NOISE_QUANTILE = 0.2
+"""Share of the head's pixels whose magnitude counts as noise."""
 
 
 @dataclass
@@ -88,6 +91,8 @@ class PrivheadModel(Model):
     loss_weights: LossWeights
     can_forget: ClassVar[bool] = True
     """Whether `forget_all_but` is possible."""
+    noise: float = 0.0
+    """Magnitude that the smooth parts of the head have in the views, and less than which is no difference."""
     painted: bool = False
     """Whether training has painted colours that no neutral view shows, and not forgotten them since."""
 
@@ -122,7 +127,8 @@ class PrivheadModel(Model):
         self.corrections = ViewCorrections(len(self.protected))
 
     def compare_patches(self, agreement: Agreement) -> None:
-        """Adds the disagreement of views to the losses, if they have enough pixels."""
+        """Adds the disagreement of views to the losses, if they have enough pixels, and sets `noise`."""
+        self.noise = agreement.quantile(NOISE_QUANTILE)
         if self.config.agreement_weight > 0 and min(agreement.images.shape[1:3]) >= self.config.agreement_size:
             self.agreement = agreement.to(self.device)
 
@@ -166,8 +172,7 @@ class PrivheadModel(Model):
             self.corrections.move(ray_bundle)
         geometry = self.field.geometry()
         carries = self.training and self.loss_weights.consistency > 0
-        shapes = self.protected[views(ray_bundle)] if self.training else None
-        head = self.renderer(ray_bundle, self.field, geometry, carries, shapes)
+        head = self.renderer(ray_bundle, self.field, geometry, carries, self.shading(ray_bundle))
         outputs = self.over_background(ray_bundle, head)
         if self.training:
             outputs["geometry"] = geometry
@@ -177,6 +182,14 @@ class PrivheadModel(Model):
         if head.magnitude is not None:
             outputs["carried"] = self.corrections.brightness(ray_bundle) * head.magnitude
         return outputs
+
+    def shading(self, rays: RayBundle) -> Bool[Tensor, " rays"] | None:
+        """Returns of which rays the colours may turn normals; None for all.
+
+        The colours of neutral views may not where silhouettes give the shape: shading differs from view to view when
+        the light does, and the surface would crumble to explain it.
+        """
+        return self.protected[views(rays)] if self.training and self.background is None else None
 
     def disagreement(self, rays: RayBundle, head: Rendered, agreement: Agreement) -> Float[Tensor, ""]:
         """Returns the mean of 1 - NCC over an evenly spread part of the rays that meet the head."""
@@ -221,8 +234,8 @@ class PrivheadModel(Model):
         if "carried" in outputs:
             within = batch["within"].to(self.device) * outputs["accumulation"].detach()
             magnitude = batch["magnitude"].to(self.device)
-            rounded = self.rounding * batch["protected"].to(self.device)[..., None]
-            difference = consistency_loss(outputs["carried"], magnitude, within, rounded)
+            tolerance = max(self.rounding, self.noise) * batch["protected"].to(self.device)[..., None]
+            difference = consistency_loss(outputs["carried"], magnitude, within, tolerance)
             losses["consistency"] = weights.consistency * mean(difference)
         if "disagreement" in outputs:
             losses["agreement"] = self.config.agreement_weight * outputs["disagreement"]
