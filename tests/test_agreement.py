@@ -77,14 +77,6 @@ def test_views_agree_where_they_really_stood(agreement: Agreement) -> None:
     assert assumed[seen].mean() < known.mean() - 0.2
 
 
-def test_the_quantile_is_of_the_magnitudes_on_the_head() -> None:
-    magnitudes = torch.linspace(0, 1, 101).expand(2, 1, 101)
-    within = (magnitudes >= 0.5).float()
-    lenses = torch.ones(2, 4)
-    assert Agreement(magnitudes, within, cameras()[:2], lenses).quantile(0.2) == pytest.approx(0.6)
-    assert Agreement(magnitudes, 0 * within, cameras()[:2], lenses).quantile(0.2) == 0
-
-
 @pytest.mark.parametrize(("factor", "sign"), [(0.98, -1), (1.02, 1)])
 def test_the_gradient_leads_to_the_surface(agreement: Agreement, factor: float, sign: int) -> None:
     normals, view = facing(60)

@@ -23,7 +23,7 @@ NEAR, FAR = 2.0, 4.0
 def field(sdf: Tensor, beta: float) -> HeadField:
     """A field of a given sdf at the points of the finest grid."""
     torch.manual_seed(0)
-    head = HeadField(AABB, 2 / 63.5, feature_channels=4, hidden_units=16, beta=beta, up=(0, 0, 1))
+    head = HeadField(AABB, 2 / 63.5, feature_channels=4, hidden_units=16, beta=beta)
     for grid in head.sdf_grids.grids:
         grid.data.zero_()
     head.sdf_grids.grids[-1].data[:] = sdf

@@ -209,7 +209,7 @@ def test_a_checkpoint_of_an_older_version_is_refused(machine: Machine, tmp_path:
     shutil.copytree(machine.config.parent, run)
     path = checkpoints(run)[4]
     content = read_checkpoint(path)
-    del content["pipeline"][EXTRA_STATE]["capture"]["up"]
+    del content["pipeline"][EXTRA_STATE]["capture"]["pixel_size"]
     torch.save(content, path)
     with pytest.raises(UserError, match="older version of privhead-ns: train again"):
         load_model(run / "config.yml", 4)

@@ -70,7 +70,7 @@ def test_the_border_of_the_picture_is_no_outline() -> None:
 
 def test_the_field_starts_as_the_largest_body() -> None:
     aabb = torch.tensor([[-0.5, -0.5, -0.5], [0.5, 0.5, 0.5]])
-    field = HeadField(aabb, voxel_size=0.02, feature_channels=2, hidden_units=8, beta=0.01, up=(0, 0, 1))
+    field = HeadField(aabb, voxel_size=0.02, feature_channels=2, hidden_units=8, beta=0.01)
     floater = torch.tensor([0.45, 0.45, 0.45])
     field.start_as(lambda p: torch.minimum(p.norm(dim=-1) - 0.3, (p - floater).norm(dim=-1) - 0.08))
     assert field.sdf(floater[None]) > 0

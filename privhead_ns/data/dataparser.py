@@ -76,7 +76,6 @@ class PrivheadDataParser(DataParser):
                 "known": known,
                 "frame": frame,
                 "pixel_size": pixel_size(capture) / frame.side,
-                "up": up(capture),
                 "mm_per_unit": capture.mm_per_unit,
             },
         )
@@ -104,10 +103,3 @@ def pixel_size(capture: ProtectedCapture) -> float:
     center = capture.aabb.mean(axis=0)
     sizes = [np.linalg.norm(frame.camera_to_world[:3, 3] - center) / frame.fl_x for frame in capture.frames]
     return float(np.median(sizes))
-
-
-def up(capture: ProtectedCapture) -> tuple[float, float, float]:
-    """Returns the mean direction that the cameras hold up, as a unit vector."""
-    mean = np.mean([frame.camera_to_world[:3, 1] for frame in capture.frames], axis=0)
-    x, y, z = (mean / max(np.linalg.norm(mean), 1e-6)).tolist()
-    return x, y, z

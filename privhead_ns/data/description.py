@@ -15,7 +15,7 @@ from privhead_ns.operators import OperatorConfig
 IDENTITY = ("protected", "aabb", "operator", "magnitude_maximum")
 """The entries that differ between captures, and are the same for one on every machine."""
 
-PLAIN = ("protected", "magnitude_maximum", "background", "pixel_size", "up", "mm_per_unit")
+PLAIN = ("protected", "magnitude_maximum", "background", "pixel_size", "mm_per_unit")
 """The entries that are described as they are."""
 
 

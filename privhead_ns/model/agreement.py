@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -67,12 +66,6 @@ class Agreement(nn.Module):
         self.register_buffer("neighbours", nearest_views(poses[:, :, 3]), persistent=False)
         steps = torch.arange(-RADIUS, RADIUS + 1.0)
         self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
-
-    def quantile(self, share: float) -> float:
-        """Returns the magnitude that so large a share of the head's pixels does not exceed; 0 if no view shows it."""
-        magnitudes, within = self.images.unbind(-1)
-        inside = magnitudes[within > 0.99].cpu().numpy()
-        return float(np.quantile(inside, share)) if len(inside) else 0.0
 
     def forward(
         self,

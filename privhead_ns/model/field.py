@@ -9,7 +9,6 @@ from typing import cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from scipy.ndimage import gaussian_filter
 from skimage.measure import label
@@ -38,7 +37,6 @@ class HeadField(nn.Module):
             and one of a quarter its points a side.
         hidden_units: width of the two hidden layers of the networks of colour and of magnitude.
         beta: VolSDF's β, or NeuS's scale, as a fraction of the box's longest side; training lets it shrink.
-        up: the direction that the cameras hold up.
     """
 
     def __init__(
@@ -48,13 +46,10 @@ class HeadField(nn.Module):
         feature_channels: int,
         hidden_units: int,
         beta: float,
-        up: tuple[float, float, float],
     ) -> None:
         super().__init__()
         self.aabb: Tensor
         self.register_buffer("aabb", aabb.clone())
-        self.up: Tensor
-        self.register_buffer("up", torch.tensor(up, dtype=torch.float32), persistent=False)
         extent = (aabb[1] - aabb[0]).tolist()
         self.longest_side = max(extent)
         x, y, z = (max(8, math.ceil(side / voxel_size) + 1) for side in extent)
@@ -62,9 +57,9 @@ class HeadField(nn.Module):
         self.sdf_grids = ScalarPyramid(levels)
         self.trilinear = Trilinear(levels[-1])
         self.features = FeaturePyramid([levels[-1], levels[-3]], feature_channels)
-        self.color_network = LipschitzMLP((self.features.channels + 9, hidden_units, hidden_units, 3))
+        self.color_network = LipschitzMLP((self.features.channels + 6, hidden_units, hidden_units, 3))
         self.magnitude_network = nn.Sequential(
-            nn.Linear(self.features.channels + 9, hidden_units),
+            nn.Linear(self.features.channels + 6, hidden_units),
             nn.ReLU(),
             nn.Linear(hidden_units, hidden_units),
             nn.ReLU(),
@@ -149,10 +144,9 @@ class HeadField(nn.Module):
             with_magnitude: whether magnitudes are wanted.
 
         Returns:
-            Colours in [0, 1], which depend on the features of the place, on the normal, which tells how lamps of the
-            room shine on it, on the viewing direction mirrored by it: a highlight is where that meets such a lamp; and
-            on the normal as the camera sees it, for lamps that move with the camera. Only the first of the three passes
-            a gradient to the normals: shine shall bend no surface.
+            Colours in [0, 1], which depend on the features of the place, the normal, and the viewing direction mirrored
+            by it: a highlight is where that meets a lamp. The mirrored direction passes no gradient to the normal, so
+            that shine bends no surface.
             Features enter the networks through tanh: if they could grow, the bound of Eq. 8 would not limit colours.
             The magnitudes that the places carry, in colour units per pixel: they need not be those of the colours'
             gradients, and depend on the viewing direction, too, for a slanted surface crowds its colours together.
@@ -170,29 +164,17 @@ class HeadField(nn.Module):
     ) -> Float[Tensor, "*batch channels"]:
         """Returns `appearance` of visible places: colours, and behind them magnitudes if wanted."""
         features, fixed = torch.tanh(self.features(self.normalize(positions))), normals.detach()
-        reflected, seen = mirrored(directions, fixed), in_camera(fixed, directions, self.up)
-        colors = torch.sigmoid(self.color_network(torch.cat([features, normals, reflected, seen], dim=-1)))
+        reflected = mirrored(directions, fixed)
+        colors = torch.sigmoid(self.color_network(torch.cat([features, normals, reflected], dim=-1)))
         if not with_magnitude:
             return colors
-        magnitudes = self.magnitude_network(torch.cat([features, fixed, directions, seen], dim=-1))
+        magnitudes = self.magnitude_network(torch.cat([features, fixed, directions], dim=-1))
         return torch.cat([colors, magnitudes], dim=-1)
 
 
 def mirrored(directions: Float[Tensor, "*batch 3"], normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
     """Returns the directions in which a mirror sends rays."""
     return directions - 2 * (directions * normals).sum(dim=-1, keepdim=True) * normals
-
-
-def in_camera(
-    normals: Float[Tensor, "*batch 3"], directions: Float[Tensor, "*batch 3"], up: Float[Tensor, "3"]
-) -> Float[Tensor, "*batch 3"]:
-    """Returns normals in the axes of an upright camera that looks along each direction: right, up and backward.
-
-    A flash, and the lamps about a turntable, stand still beside the camera: they shine alike on equal results.
-    """
-    right = F.normalize(torch.linalg.cross(directions, up.to(directions).expand_as(directions)), dim=-1)
-    upward = torch.linalg.cross(right, directions)
-    return torch.stack([(normals * axis).sum(dim=-1) for axis in (right, upward, -directions)], dim=-1)
 
 
 def evaluate_where(

@@ -52,7 +52,7 @@ def consistency_loss(
     carried: Float[Tensor, "*batch 1"],
     magnitude: Float[Tensor, "*batch 1"],
     within: Float[Tensor, "*batch 1"],
-    tolerance: Float[Tensor, "*batch 1"],
+    rounding: Float[Tensor, "*batch 1"],
 ) -> Float[Tensor, "*batch 1"]:
     """L1 distance of the magnitudes that places on the surface carry from those of the views, where `within`.
 
@@ -64,9 +64,9 @@ def consistency_loss(
         carried: rendered magnitudes.
         magnitude: σ of the views at the same pixels.
         within: share to which σ saw nothing but the head there; at the outline it sees the background, too.
-        tolerance: difference in colour units per pixel that counts as none: of rounding, or of noise.
+        rounding: how far `magnitude` may be from what was rounded, in colour units per pixel.
     """
-    return within * F.relu((carried - magnitude).abs() - tolerance)
+    return within * F.relu((carried - magnitude).abs() - rounding)
 
 
 def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]:

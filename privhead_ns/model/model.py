@@ -35,9 +35,6 @@ from privhead_ns.model.renderer import Rendered, SurfaceRenderer
 from privhead_ns.operators import Operator, rounding
 from privhead_ns.phases import LossWeights, PhaseSchedule
 
-NOISE_QUANTILE = 0.2
-"""Share of the head's pixels whose magnitude counts as noise."""
-
 
 @dataclass
 class PrivheadModelConfig(ModelConfig):
@@ -91,8 +88,6 @@ class PrivheadModel(Model):
     loss_weights: LossWeights
     can_forget: ClassVar[bool] = True
     """Whether `forget_all_but` is possible."""
-    noise: float = 0.0
-    """Magnitude that the smooth parts of the head have in the views, and less than which is no difference."""
     painted: bool = False
     """Whether training has painted colours that no neutral view shows, and not forgotten them since."""
 
@@ -119,7 +114,6 @@ class PrivheadModel(Model):
             feature_channels=self.config.feature_channels,
             hidden_units=self.config.hidden_units,
             beta=PhaseSchedule().initial_beta,
-            up=self.kwargs["metadata"]["up"],
         )
         self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
         self.protected: Tensor
@@ -127,8 +121,7 @@ class PrivheadModel(Model):
         self.corrections = ViewCorrections(len(self.protected))
 
     def compare_patches(self, agreement: Agreement) -> None:
-        """Adds the disagreement of views to the losses, if they have enough pixels, and sets `noise`."""
-        self.noise = agreement.quantile(NOISE_QUANTILE)
+        """Adds the disagreement of views to the losses, if they have enough pixels."""
         if self.config.agreement_weight > 0 and min(agreement.images.shape[1:3]) >= self.config.agreement_size:
             self.agreement = agreement.to(self.device)
 
@@ -234,8 +227,8 @@ class PrivheadModel(Model):
         if "carried" in outputs:
             within = batch["within"].to(self.device) * outputs["accumulation"].detach()
             magnitude = batch["magnitude"].to(self.device)
-            tolerance = max(self.rounding, self.noise) * batch["protected"].to(self.device)[..., None]
-            difference = consistency_loss(outputs["carried"], magnitude, within, tolerance)
+            rounded = self.rounding * batch["protected"].to(self.device)[..., None]
+            difference = consistency_loss(outputs["carried"], magnitude, within, rounded)
             losses["consistency"] = weights.consistency * mean(difference)
         if "disagreement" in outputs:
             losses["agreement"] = self.config.agreement_weight * outputs["disagreement"]
