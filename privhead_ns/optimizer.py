@@ -38,7 +38,7 @@ class DampedAdamConfig(OptimizerConfig):
     betas: tuple[float, float] = (0.97, 0.99)
     """Decay of the running averages of gradient and squared gradient."""
     damping: float = 0.3
-    """Ratio of mean gradient to its root mean square at which a step is half of Adam's; grows to this in training."""
+    """Ratio of mean gradient to its root mean square at which a step is half of Adam's; 0 without masks."""
 
 
 class DampedAdam(torch.optim.Optimizer):

@@ -54,10 +54,6 @@ class PhaseSchedule:
     """Learning rates fall exponentially over both phases, to this fraction."""
     final_movement_rate: float = 0.01
     """The same for the movements of the views, which have to come to rest before the details of the face do."""
-    full_damping: float = 0.5
-    """Share of both phases over which the damping of the signed distance's steps rises linearly from 0: at first the
-    surface has far to go.
-    """
     warm_up_steps: int = 20
     """Learning rates rise linearly over so many first steps."""
 
@@ -100,7 +96,3 @@ class PhaseSchedule:
         warm_up = min(1.0, (step + 1) / max(1, self.warm_up_steps))
         final = self.final_movement_rate if optimizer == "movements" else self.final_learning_rate
         return warm_up * final ** self.progress(step)
-
-    def damping(self, step: int) -> float:
-        """Returns the factor on the damping of optimizers that have one."""
-        return min(1.0, self.progress(step) / self.full_damping) if self.full_damping > 0 else 1.0

@@ -134,7 +134,9 @@ class PrivheadPipeline(VanillaPipeline):
         optimizers = attributes.optimizers
         assert optimizers is not None and self.datamanager.train_dataset is not None
         hides_views = any(self.datamanager.train_dataset.protected)
-        masked = cast(PrivheadModel, self.model).background is None  # else no hull is near the head to start from
+        masked = (
+            cast(PrivheadModel, self.model).background is None
+        )  # else training starts far from the head, and has far to go
 
         def start_step(step: int) -> None:
             self.set_step(step)
@@ -145,7 +147,7 @@ class PrivheadPipeline(VanillaPipeline):
                 for group in optimizer.param_groups:
                     group["lr"] = config.lr * factor
                     if isinstance(config, DampedAdamConfig):
-                        group["damping"] = config.damping * self.config.phases.damping(step) * masked
+                        group["damping"] = config.damping * masked
 
         callback = TrainingCallback(
             [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], start_step, update_every_num_iters=1

@@ -71,11 +71,6 @@ def test_learning_rate_is_positive_and_rises_then_falls() -> None:
     assert rates[19:] == sorted(rates[19:], reverse=True)
 
 
-def test_damping_grows_over_half_of_training() -> None:
-    assert [SCHEDULE.damping(step) for step in (0, 100, 200, 400)] == pytest.approx([0, 0.5, 1, 1])
-    assert PhaseSchedule(full_damping=0.0).damping(0) == 1
-
-
 def test_a_step_tells_the_same_whatever_came_before() -> None:
     steps = [399, 100, 0, 99, 100, 399]
     fresh = [PhaseSchedule(**vars(SCHEDULE)) for _ in steps]
