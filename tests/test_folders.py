@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, make_private, temporary_folder, whole_folder
+from privhead_ns.mesh.files import replacing
 
 
 @pytest.fixture(autouse=True)
@@ -72,3 +74,14 @@ def test_places_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(UserError, match="cannot be written"):
         check_new_folder(tmp_path / "out")
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "head.ply").write_text("before")
+    with (
+        pytest.raises(OSError, match=r"No space left on device: '.*/head\.ply'"),
+        replacing(tmp_path / "head.ply") as new,
+    ):
+        new.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]

@@ -33,11 +33,18 @@ def check_target(path: Path, endings: tuple[str, ...] = MESH_ENDINGS) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; the file written there takes its place at the end, or goes on an error."""
+    """Gives a temporary name beside `path`; the file written there takes its place at the end, or goes on an error.
+
+    Raises:
+        OSError: of `path`, if the system refuses.
+    """
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a write that fails names no file
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
