@@ -260,6 +260,9 @@ def test_colours_of_neutral_views_turn_no_normals_where_silhouettes_tell_the_sha
     assert shading is not None and shading.tolist() == [True, True, False] * 2
     assert model(None).train().shading(given) is None
     assert model().eval().shading(given) is None
+    full_rgb = model().train()
+    full_rgb.kwargs["metadata"]["protected"] = [False] * 3
+    assert full_rgb.shading(given) is None, "colours are all it has"
 
 
 @pytest.mark.parametrize("background", [(0.0, 0.5, 1.0), None])

@@ -179,10 +179,12 @@ class PrivheadModel(Model):
     def shading(self, rays: RayBundle) -> Bool[Tensor, " rays"] | None:
         """Returns of which rays the colours may turn normals; None for all.
 
-        The colours of neutral views may not where silhouettes give the shape: shading differs from view to view when
-        the light does, and the surface would crumble to explain it.
+        The colours of neutral views may not where silhouettes tell the shape and other views are protected: shading
+        differs from view to view when the light does, and the surface would crumble to explain it.
         """
-        return self.protected[views(rays)] if self.training and self.background is None else None
+        if not self.training or self.background is not None or not any(self.kwargs["metadata"]["protected"]):
+            return None
+        return self.protected[views(rays)]
 
     def disagreement(self, rays: RayBundle, head: Rendered, agreement: Agreement) -> Float[Tensor, ""]:
         """Returns the mean of 1 - NCC over an evenly spread part of the rays that meet the head."""
