@@ -134,9 +134,7 @@ class PrivheadPipeline(VanillaPipeline):
         optimizers = attributes.optimizers
         assert optimizers is not None and self.datamanager.train_dataset is not None
         hides_views = any(self.datamanager.train_dataset.protected)
-        masked = (
-            cast(PrivheadModel, self.model).background is None
-        )  # else training starts far from the head, and has far to go
+        masked = cast(PrivheadModel, self.model).background is None  # else training starts far from the head
 
         def start_step(step: int) -> None:
             self.set_step(step)

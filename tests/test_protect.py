@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -244,3 +245,17 @@ def test_one_file_listed_twice(tmp_path: Path) -> None:
     edit(raw, lambda content: content["frames"][1].update(file_path="./images/view_4.png"))
     with pytest.raises(UserError, match=r"\./images/view_4\.png is declared neutral.*images/view_4\.png"):
         protect(raw, tmp_path / "out", OperatorConfig())
+
+
+def test_the_summary_says_when_photographs_have_more_pixels_on_the_head(tmp_path: Path) -> None:
+    summary = ProtectSummary(tmp_path, (), 4, 4, 128, 128, OperatorConfig(), size=128, native_size=300)
+    assert "300 pixels or more" in summary.in_plain_words()
+    assert "pixels or more" not in replace(summary, native_size=140).in_plain_words()
+
+
+def test_photographs_that_are_halved_have_twice_the_views_size(tmp_path: Path) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+    whole = protect(raw, tmp_path / "whole", OperatorConfig())
+    halved = protect(raw, tmp_path / "halved", OperatorConfig(), size=whole.width // 2)
+    assert whole.native_size == whole.width
+    assert halved.native_size == pytest.approx(2 * halved.width, abs=1)

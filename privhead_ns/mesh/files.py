@@ -43,7 +43,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        error.filename = str(path)  # a write that fails names no file
+        if error.filename in (None, temporary, str(temporary)):  # a write that fails names no file
+            error.filename = str(path)
         raise
     finally:
         temporary.unlink(missing_ok=True)
