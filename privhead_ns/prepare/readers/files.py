@@ -1,0 +1,123 @@
+"""Finds the files of a capture: its JSON, its pictures by the names that programs give them, and masks beside them."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from privhead_ns.errors import UserError
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+MASK_FOLDERS = ("masks", "mask")
+OTHER_FOLDERS = re.compile(r"masks?|depths?|confidence|normals|sparse|images_\d+", re.IGNORECASE)
+"""Folders of pictures that are no photographs, or photographs reduced."""
+LEVELS = 4
+"""Folders above a picture in which a folder of masks is sought."""
+NAMED = 5
+"""Missing files that an error names; the others it counts."""
+
+
+def read_text(path: Path) -> str:
+    """Reads a text file in UTF-8, or in UTF-16 where it begins with a byte order mark.
+
+    Raises:
+        UserError: if it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        return content.decode("utf-16" if utf16 else "utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise UserError(f"{path} cannot be read as text ({error}): restore it or write it again.") from None
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        UserError: if the file cannot be read, is not JSON, or is not an object.
+    """
+    try:
+        content = json.loads(read_text(path))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read as JSON ({error}): restore it or write it again.") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} must hold one JSON object, not a {type(content).__name__}.")
+    return content
+
+
+def locate(folder: Path, name: str) -> Path | None:
+    """Returns the file of a name: with or without its ending, of either system's separators, relative or absolute.
+
+    Of an absolute name, which another machine may have written, the longest end that exists in the folder counts.
+    """
+    names = [name] if "\\" not in name else [name, name.replace("\\", "/")]
+    if PureWindowsPath(names[-1]).is_absolute() or names[-1].startswith("/"):
+        parts = names[-1].split("/")[1:]
+        names += ["/".join(parts[first:]) for first in range(len(parts))]
+    for one in names:
+        for ending in ("", *ENDINGS, *(ending.upper() for ending in ENDINGS)):
+            if (path := folder / f"{one}{ending}").is_file():
+                return path
+    return None
+
+
+def is_picture(path: Path) -> bool:
+    """Says whether a path has a picture's ending and is a visible file."""
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+
+
+def pictures_by_name(folder: Path) -> dict[str, list[Path]]:
+    """Returns the photographs in a folder and below it, by their names and by their names without ending."""
+    found: dict[str, list[Path]] = defaultdict(list)
+    for path in sorted(folder.rglob("*")):
+        folders = path.relative_to(folder).parts[:-1]
+        if is_picture(path) and not any(OTHER_FOLDERS.fullmatch(part) for part in folders):
+            for name in {path.name, path.stem}:
+                found[name].append(path)
+    return found
+
+
+def pick_picture(pictures: dict[str, list[Path]], name: str, source: Path) -> Path | None:
+    """Returns the one photograph of a name, which may lack its ending or have another; None if there is none.
+
+    Raises:
+        UserError: if two photographs have the name.
+    """
+    base = PureWindowsPath(name).name
+    stem = base[: -len(Path(base).suffix)] if Path(base).suffix.lower() in ENDINGS else base
+    found = pictures.get(base) or pictures.get(stem) or []
+    if len(found) > 1:
+        raise UserError(f"{source} names {name}, but {found[0]} and {found[1]} may both be meant; rename or move one.")
+    return found[0] if found else None
+
+
+def find_mask(picture: Path, root: Path) -> Path | None:
+    """Returns the mask of a photograph: `masks/001.jpg.png` or `masks/001.png`, in a folder above it up to the root."""
+    for above in picture.parents[:LEVELS]:
+        below = picture.relative_to(above).parts
+        for inside in dict.fromkeys(("/".join(below[1:]) or picture.name, picture.name)):
+            for masks in MASK_FOLDERS:
+                named = above / masks / inside
+                for path in (Path(f"{named}.png"), *(named.with_suffix(ending) for ending in ENDINGS)):
+                    if path.is_file() and path != picture:
+                        return path
+        if above == root:
+            break
+    return None
+
+
+def refuse_missing(missing: Iterable[str], source: Path) -> None:
+    """Raises a UserError that names the first `NAMED` missing files and counts the others, if there are any."""
+    names = list(missing)
+    if names:
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        raise UserError(
+            f"{source} lists files that do not exist: {', '.join(names[:NAMED])}{more}; restore them, or remove them "
+            "from it."
+        )
