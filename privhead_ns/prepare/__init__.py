@@ -1,0 +1,1 @@
+"""Photographs, or another program's capture, to a raw capture, on the owner's machine."""
