@@ -2,7 +2,7 @@
 
 The room then moves in no photograph, and where cameras are estimated from it they come out wrong. Photographs may be
 cropped: between two of them the room moves by the difference of two offsets, one for each photograph. If such offsets
-explain the matches of most pairs, the camera stood still, and the matches that they explain are of the room.
+explain the matches of most pairs, the camera stood still, and features that move like that are of the room.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ ROUNDS, FIRST_SCALE, SHRINK = 40, 100.0, 0.8
 """Iterations of the robust fit, and its scale in pixels at first and from one to the next."""
 
 
-def room_matches(
+def room_features(
     keypoints: dict[int, Float[np.ndarray, "features 2"]], matches: Pairs
-) -> dict[tuple[int, int], Bool[np.ndarray, " matches"]] | None:
-    """Says which matches are of the room; None if the camera moved.
+) -> dict[int, Bool[np.ndarray, " features"]] | None:
+    """Says which features of each picture are of a room that stood still; None if the camera moved.
 
     Args:
         keypoints: pixels, by the pictures' ids.
@@ -47,10 +47,13 @@ def room_matches(
     residual = np.linalg.norm(offsets[second] - offsets[first] - movement, axis=1)
     if (residual < TOLERANCE).mean() < STILL:
         return None
-    return {
-        pair: np.linalg.norm(move - (offsets[order[pair[1]]] - offsets[order[pair[0]]]), axis=1) < 2 * TOLERANCE
-        for pair, move in moves.items()
-    }
+    room = {index: np.zeros(len(features), dtype=bool) for index, features in keypoints.items()}
+    for (one, other), match in matches.items():
+        expected = offsets[order[other]] - offsets[order[one]]
+        still = np.linalg.norm(moves[one, other] - expected, axis=1) < 2 * TOLERANCE
+        room[one][match[still, 0]] = True
+        room[other][match[still, 1]] = True
+    return room
 
 
 def _most_common(moves: Float[np.ndarray, "matches 2"]) -> tuple[Float[np.ndarray, " 2"], int]:

@@ -1,0 +1,126 @@
+"""Makes masks where there are none: person segmentation, held against the visual hull that all views agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from skimage.measure import label
+
+from privhead_ns.capture.crop import Sphere
+from privhead_ns.capture.hull import SEEN, View, Votes, distance_from, project
+from privhead_ns.prepare.crops import Crop
+
+VOXELS = 96
+"""Voxels along each side of the box about the head."""
+AGREED = 0.8
+"""Share of the views with a voxel in their image that must take it for the person."""
+STAND = 0.12
+"""Cross-section over the head's largest below which what carries the head is a stand, not a neck."""
+NECK = 1.35
+"""Cross-section over the neck's at which the shoulders begin."""
+BAND = 0.04
+"""Half width of the band about the hull's outline in which colour decides, over a crop's side."""
+ITERATIONS = 4
+"""Of GrabCut."""
+
+
+@dataclass(frozen=True)
+class Body:
+    """Voxels that most views take for the head, cut below at the neck."""
+
+    centre: Float[np.ndarray, "n 3"]
+    voxel: float
+    """Side of a voxel."""
+    cut: float | None
+    """Height of the cut along `up`; None where nothing was cut."""
+
+
+def agreed_body(views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3"]) -> Body | None:
+    """Returns the body of voxels in a sphere's cube that most views show as person, cut at the neck; None if empty.
+
+    Args:
+        views: with what segmentation found as silhouettes; crops cover what a photograph shows.
+        sphere: about the head.
+        up: unit vector.
+    """
+    edges = np.linspace(-sphere.radius, sphere.radius, VOXELS + 1)
+    line = (edges[1:] + edges[:-1]) / 2
+    axes = _axes(up)
+    grid = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = sphere.center + grid @ axes  # the last axis of the grid is up
+    seen, person = np.zeros((2, len(points)), np.int32)
+    for view in views:
+        assert view.silhouette is not None
+        pixel, _ = project(view, points)
+        value = view.silhouette.ravel()[pixel]
+        seen += (pixel >= 0) & (value > 0)
+        person += (pixel >= 0) & (value == 2)
+    solid = (seen >= SEEN * len(views)) & (person >= AGREED * seen)
+    bodies = np.asarray(label(solid.reshape([VOXELS] * 3)))
+    if not bodies.any():
+        return None
+    body = bodies == np.bincount(bodies[bodies > 0]).argmax()
+    lowest = _neck(np.count_nonzero(body, axis=(0, 1)))
+    body[:, :, :lowest] = False
+    cut = None if lowest == 0 else float(line[lowest] + sphere.center @ up)
+    return Body(points[body.ravel()], float(line[1] - line[0]), cut)
+
+
+def _neck(area: np.ndarray) -> int:
+    """Returns the first layer from below that belongs to the head, from the body's cross-sections.
+
+    From the widest layer of the upper half down to the narrowest below it: a stand is left out, a neck stays up to the
+    shoulders, and where nothing gets wider again nothing is cut.
+    """
+    filled = np.flatnonzero(area)
+    middle = (filled[0] + filled[-1]) // 2
+    widest = middle + int(np.argmax(area[middle : filled[-1] + 1]))
+    below = area[: widest + 1]
+    narrowest = filled[0] + int(np.argmin(below[filled[0] :]))
+    if below[narrowest] < STAND * area[widest]:
+        return int(np.flatnonzero(below < STAND * area[widest])[-1]) + 1
+    wider = np.flatnonzero(below[:narrowest] > NECK * below[narrowest])
+    return int(wider[-1]) + 1 if len(wider) else 0
+
+
+def footprint(body: Body, view: View) -> Bool[np.ndarray, "height width"]:
+    """Returns the pixels of a view that a body covers."""
+    camera = view.intrinsics
+    covered = np.zeros((camera.height, camera.width), dtype=bool)
+    pixel, depth = project(view, body.centre)
+    if not (pixel >= 0).any():
+        return covered
+    covered.ravel()[pixel[pixel >= 0]] = True
+    return distance_from(covered) <= 0.87 * body.voxel * camera.fl_x / np.median(depth)
+
+
+def cut_out(crop: Crop, expected: Bool[np.ndarray, "side side"], person: Float[np.ndarray, "side side"]) -> np.ndarray:
+    """Returns the mask of a crop, 255 on the head: the hull's footprint, with the outline where colours change.
+
+    GrabCut (Rother et al. 2004) decides in a band about the footprint's outline; what segmentation says is its guess.
+    """
+    reach = round(BAND * len(expected))
+    inner, outer = distance_from(~expected) > reach, distance_from(expected) <= reach
+    state = np.full(expected.shape, cv2.GC_BGD, np.uint8)
+    state[outer] = cv2.GC_PR_BGD
+    state[outer & (person > 0.5)] = cv2.GC_PR_FGD
+    state[inner] = cv2.GC_FGD
+    if not (inner.any() and (state == cv2.GC_BGD).any()):
+        return np.where(expected, 255, 0).astype(np.uint8)
+    state = cv2.grabCut(crop.rgb, state, None, *np.zeros((2, 1, 65)), ITERATIONS, cv2.GC_INIT_WITH_MASK)[0]  # pyright: ignore
+    head = (state & 1) > 0
+    pieces = np.asarray(label(head))
+    if pieces.any():
+        head = pieces == np.bincount(pieces[pieces > 0]).argmax()
+    return np.where(cv2.morphologyEx(head.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3))) > 0, 255, 0).astype(np.uint8)
+
+
+def _axes(up: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:
+    """Returns an orthonormal frame as rows, the last of which is `up`."""
+    first = np.cross(up, np.eye(3)[np.argmin(np.abs(up))])
+    first /= np.linalg.norm(first)
+    return np.stack([first, np.cross(up, first), up])

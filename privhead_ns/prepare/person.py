@@ -1,0 +1,48 @@
+"""Person segmentation and face landmarks from networks that ship inside the mediapipe wheel (no download)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+INSTALL = "pip install --no-deps mediapipe==0.10.9 flatbuffers"
+"""Later releases need another protobuf than Nerfstudio, or carry no networks; its other requirements are not used."""
+PUPILS = (468, 473)
+"""Landmarks in the middle of the irises, of the subject's right and left eye."""
+
+
+def is_installed() -> bool:
+    """Says whether mediapipe is there."""
+    return importlib.util.find_spec("mediapipe") is not None
+
+
+def segment(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
+    """Returns the probability that a pixel belongs to a person (selfie segmentation: MediaPipe), in [0, 1]."""
+    found = _solution("selfie_segmentation").process(np.ascontiguousarray(rgb)).segmentation_mask
+    return cv2.resize(found, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def face_landmarks(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "478 2"] | None:
+    """Returns the pixels of the landmarks of the face in a picture (face mesh: MediaPipe); None if none is found."""
+    faces = _solution("face_mesh").process(np.ascontiguousarray(rgb)).multi_face_landmarks
+    if not faces:
+        return None
+    size = np.array([rgb.shape[1], rgb.shape[0]])
+    return np.array([[point.x, point.y] for point in faces[0].landmark]) * size
+
+
+@cache
+def _solution(name: str) -> Any:
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    from mediapipe import solutions
+
+    if name == "selfie_segmentation":
+        return solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
+    return solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)
