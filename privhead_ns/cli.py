@@ -21,6 +21,42 @@ app = tyro.extras.SubcommandApp()
 
 
 @app.command
+def prepare(
+    data: Path,
+    output_dir: Path,
+    masks: Path | None = None,
+    neutral: tuple[str, ...] = (),
+    sensitive: tuple[str, ...] = (),
+    marker_mm: float | None = None,
+    pupils_mm: float | None = None,
+    max_side: int = 1600,
+    frames: int = 80,
+) -> None:
+    """Turn photographs of a head, a video, or a capture of another program into a raw capture, on this machine.
+
+    It finds cameras and masks, says which photographs show the face, and draws sheet.png for you to check. Nothing is
+    uploaded or downloaded. The same command goes on where it was killed.
+
+    Args:
+        data: Folder of photographs, a video, or a capture with cameras: COLMAP, Nerfstudio, instant-ngp, Blender,
+            Polycam, Record3D, NeRFCapture, Metashape or RealityCapture.
+        output_dir: Folder to write the raw capture into; it must not exist yet. It shows the face: keep it.
+        masks: Folder with a mask for each photograph, white on the head, of the same name or named IMAGE.png.
+        neutral: Globs of photographs that show no face, whatever was found.
+        sensitive: Globs of photographs that show a face, whatever was found.
+        marker_mm: Side in millimetres of a printed ArUco or AprilTag marker beside the head.
+        pupils_mm: Distance of the pupils in millimetres.
+        max_side: Longer side in pixels to which larger photographs are reduced.
+        frames: Frames to take from a video: the sharpest of as many equal stretches.
+    """
+    from privhead_ns.prepare.prepare import Wishes
+    from privhead_ns.prepare.prepare import prepare as make_capture
+
+    wishes = Wishes(masks, neutral, sensitive, marker_mm, pupils_mm, max_side, frames)
+    print(make_capture(data, output_dir, wishes, Console()).in_plain_words())
+
+
+@app.command
 def protect(
     data: Path,
     output_dir: Path,

@@ -23,6 +23,7 @@ class Crop:
 
     camera: PosedCamera
     rgb: UInt8[np.ndarray, "side side 3"]
+    """Beyond the photograph's edge its last pixels go on: segmentation takes black for clothes."""
     shown: UInt8[np.ndarray, "side side"]
     """255 where the photograph shows something, 0 beyond its edge."""
 
@@ -56,13 +57,14 @@ def crop_about(
     camera = PosedCamera(pose, Intrinsics(side, side, focal, focal, side / 2, side / 2))
     rays = view_rays(camera.intrinsics) @ pose[:3, :3].T @ photograph.camera_to_world[:3, :3]
     pixels, valid = distorted_pixels(rays, source)
-    inside = valid & (pixels >= -0.5).all(axis=1) & (pixels <= np.array([source.width, source.height]) - 0.5).all(axis=1)
+    inside = (
+        valid & (pixels >= -0.5).all(axis=1) & (pixels <= np.array([source.width, source.height]) - 0.5).all(axis=1)
+    )
     if (step := source.fl_x / focal) > 1.5:  # average first
         rgb = cv2.blur(rgb, (round(step), round(step)))
     maps = pixels.astype(np.float32).reshape(side, side, 2)
     picture = cv2.remap(rgb, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # pyright: ignore
-    shown = inside.reshape(side, side)
-    return Crop(camera, np.where(shown[..., None], picture, 0).astype(np.uint8), shown.astype(np.uint8) * 255)
+    return Crop(camera, picture, inside.reshape(side, side).astype(np.uint8) * 255)
 
 
 def onto_photograph(

@@ -7,17 +7,19 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from skimage.measure import label
 
 from privhead_ns.capture.crop import Sphere
-from privhead_ns.capture.hull import SEEN, View, Votes, distance_from, project
+from privhead_ns.capture.hull import SEEN, View, distance_from, project
 from privhead_ns.prepare.crops import Crop
 
 VOXELS = 96
 """Voxels along each side of the box about the head."""
-AGREED = 0.8
-"""Share of the views with a voxel in their image that must take it for the person."""
+AGREED_FIRST, AGREED = 0.6, 0.8
+"""Share of the views with a voxel in their image that must take it for the person: of all, and of those trusted."""
+TRUSTED = 0.6
+"""Intersection over union of a view's silhouette and the first body from which it is trusted."""
 STAND = 0.12
 """Cross-section over the head's largest below which what carries the head is a stand, not a neck."""
 NECK = 1.35
@@ -30,23 +32,49 @@ ITERATIONS = 4
 
 @dataclass(frozen=True)
 class Body:
-    """Voxels that most views take for the head, cut below at the neck."""
+    """Voxels that most views take for the head."""
 
     centre: Float[np.ndarray, "n 3"]
     voxel: float
     """Side of a voxel."""
-    cut: float | None
-    """Height of the cut along `up`; None where nothing was cut."""
 
 
-def agreed_body(views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3"]) -> Body | None:
-    """Returns the body of voxels in a sphere's cube that most views show as person, cut at the neck; None if empty.
+def agreed_body(
+    views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3"], cut: bool = True, share: float = AGREED
+) -> Body | None:
+    """Returns the body of voxels in a sphere's cube that most views show as head, cut at the neck; None if empty.
+
+    Views whose silhouettes differ much from what most say do not count.
 
     Args:
-        views: with what segmentation found as silhouettes; crops cover what a photograph shows.
+        views: their silhouettes are 2 on the person, 1 beside it, and 0 beyond the photograph's edge.
         sphere: about the head.
         up: unit vector.
+        cut: whether to cut at the neck; masks that a person gave are cut already.
+        share: of the trusted views that must agree on a voxel.
     """
+    body = _voted_body(views, sphere, up, AGREED_FIRST, cut=False)
+    if body is None:
+        return None
+    trusted = [view for view in views if agreement(body, view) >= TRUSTED]
+    return _voted_body(trusted, sphere, up, share, cut) if trusted else None
+
+
+def agreement(body: Body, view: View) -> float:
+    """Returns intersection over union of a view's silhouette and a body's footprint, where the photograph shows."""
+    assert view.silhouette is not None
+    return overlap(view.silhouette == 2, footprint(body, view) & (view.silhouette > 0))
+
+
+def overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns intersection over union; 1 where both are empty."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0
+
+
+def _voted_body(
+    views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3"], share: float, cut: bool
+) -> Body | None:
     edges = np.linspace(-sphere.radius, sphere.radius, VOXELS + 1)
     line = (edges[1:] + edges[:-1]) / 2
     axes = _axes(up)
@@ -59,15 +87,14 @@ def agreed_body(views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3
         value = view.silhouette.ravel()[pixel]
         seen += (pixel >= 0) & (value > 0)
         person += (pixel >= 0) & (value == 2)
-    solid = (seen >= SEEN * len(views)) & (person >= AGREED * seen)
+    solid = (seen >= SEEN * len(views)) & (person >= share * seen)
     bodies = np.asarray(label(solid.reshape([VOXELS] * 3)))
     if not bodies.any():
         return None
     body = bodies == np.bincount(bodies[bodies > 0]).argmax()
-    lowest = _neck(np.count_nonzero(body, axis=(0, 1)))
-    body[:, :, :lowest] = False
-    cut = None if lowest == 0 else float(line[lowest] + sphere.center @ up)
-    return Body(points[body.ravel()], float(line[1] - line[0]), cut)
+    if cut:
+        body[:, :, : _neck(np.count_nonzero(body, axis=(0, 1)))] = False
+    return Body(points[body.ravel()], float(line[1] - line[0]))
 
 
 def _neck(area: np.ndarray) -> int:
@@ -116,7 +143,9 @@ def cut_out(crop: Crop, expected: Bool[np.ndarray, "side side"], person: Float[n
     pieces = np.asarray(label(head))
     if pieces.any():
         head = pieces == np.bincount(pieces[pieces > 0]).argmax()
-    return np.where(cv2.morphologyEx(head.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3))) > 0, 255, 0).astype(np.uint8)
+    return np.where(cv2.morphologyEx(head.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3))) > 0, 255, 0).astype(
+        np.uint8
+    )
 
 
 def _axes(up: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:

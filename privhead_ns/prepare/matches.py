@@ -88,7 +88,9 @@ def _extract(database: Path, cameras: Sequence[Sequence[Photograph]], console: C
                 extraction_options=options,
             )
             with pycolmap.Database.open(database) as content:
-                reader.existing_camera_id = content.read_image_with_name(chunk[0]).camera_id
+                image = content.read_image_with_name(chunk[0])
+                assert image is not None
+                reader.existing_camera_id = image.camera_id
 
 
 def _match(database: Path, sequence: bool, console: Console) -> None:
@@ -134,10 +136,7 @@ def read_keypoints(database: Path) -> tuple[dict[int, str], dict[int, Float[np.n
 def keep_features(database: Path, keep: dict[int, Bool[np.ndarray, " features"]]) -> None:
     """Removes the matches of all features but those to keep, and finds again which matches one movement explains."""
     names, _, matches = read_keypoints(database)
-    kept = {
-        pair: match[keep[pair[0]][match[:, 0]] & keep[pair[1]][match[:, 1]]]
-        for pair, match in matches.items()
-    }
+    kept = {pair: match[keep[pair[0]][match[:, 0]] & keep[pair[1]][match[:, 1]]] for pair, match in matches.items()}
     listing = database.with_name("pairs.txt")
     with pycolmap.Database.open(database) as content:
         content.clear_two_view_geometries()

@@ -41,8 +41,10 @@ def face_landmarks(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray
 def _solution(name: str) -> Any:
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    from mediapipe import solutions
-
     if name == "selfie_segmentation":
-        return solutions.selfie_segmentation.SelfieSegmentation(model_selection=0)
-    return solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)
+        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
+
+        return SelfieSegmentation(model_selection=0)
+    from mediapipe.python.solutions.face_mesh import FaceMesh
+
+    return FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)

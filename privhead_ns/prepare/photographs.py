@@ -50,7 +50,9 @@ class Photograph:
             with Image.open(self.path) as image:
                 picture = image.convert("RGB") if not image.mode.startswith("I") else _to_8_bits(image)
         except Exception:  # each format's reader fails in its own ways
-            raise UserError(f"{self.path} cannot be decoded, it may be truncated; copy it again or remove it.") from None
+            raise UserError(
+                f"{self.path} cannot be decoded, it may be truncated; copy it again or remove it."
+            ) from None
         return np.asarray(picture.transpose(TURNS[self.orientation]) if self.orientation in TURNS else picture)
 
 
@@ -75,7 +77,7 @@ def list_photographs(folder: Path) -> tuple[list[Photograph], list[Path]]:
             + (f", only files that are {', '.join(formats)}" if formats else "")
             + "; give --data the folder they are in, or a video."
         )
-    names = _unique_names([path for path, _ in sound])
+    names = unique_names([path for path, _ in sound])
     photographs = [_photograph(name, path, header) for name, (path, header) in zip(names, sound, strict=True)]
     return photographs, [path for path, header in found if header is None]
 
@@ -116,7 +118,7 @@ def _positive(value: object) -> float | None:
     return number if 0 < number < float("inf") else None
 
 
-def _unique_names(paths: Sequence[Path]) -> list[str]:
+def unique_names(paths: Sequence[Path]) -> list[str]:
     """Returns file names without ending, with it where two would be alike."""
     stems = Counter(path.stem.lower() for path in paths)
     return [path.stem if stems[path.stem.lower()] == 1 else path.name.replace(".", "_") for path in paths]

@@ -114,7 +114,9 @@ def _squared_error(model: pycolmap.Reconstruction) -> float:
             transform = image.cam_from_world().matrix()
             local = places @ transform[:, :3].T + transform[:, 3]
             found = model.cameras[image.camera_id].img_from_cam(local)
-            errors.append(((np.asarray(found) - np.array([point.xy for point in seen]).reshape(-1, 2)) ** 2).sum(axis=1))
+            errors.append(
+                ((np.asarray(found) - np.array([point.xy for point in seen]).reshape(-1, 2)) ** 2).sum(axis=1)
+            )
     return float(np.concatenate(errors).mean())
 
 

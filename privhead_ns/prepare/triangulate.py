@@ -59,5 +59,7 @@ def _nearest(origins: Float[np.ndarray, "views 3"], rays: Float[np.ndarray, "vie
 def _error(origins: np.ndarray, rays: np.ndarray, points: np.ndarray) -> Float[np.ndarray, " views"]:
     offset = points[None] - origins[:, None]
     along = (offset * rays).sum(axis=-1)
-    away = np.linalg.norm(offset - along[..., None] * rays, axis=-1) / np.maximum(np.linalg.norm(offset, axis=-1), 1e-12)
+    away = np.linalg.norm(offset - along[..., None] * rays, axis=-1) / np.maximum(
+        np.linalg.norm(offset, axis=-1), 1e-12
+    )
     return np.where(along > 0, away, np.inf).mean(axis=1)

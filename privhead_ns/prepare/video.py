@@ -7,6 +7,8 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
 from jaxtyping import UInt8
 from rich.console import Console
 
@@ -48,13 +50,13 @@ def write_sharpest_frames(video: Path, folder: Path, frames: int, console: Conso
                         best = sharpness, frame
                 if best is not None:
                     _write(folder, stretch, best[1])
-    except (av.FFmpegError, IndexError):
+    except (FFmpegError, IndexError):
         raise UserError(
             f"{video} cannot be read as a video: give --data a video, a folder of photographs, or a capture."
         ) from None
 
 
-def _count_frames(container: av.container.InputContainer) -> int:
+def _count_frames(container: InputContainer) -> int:
     """Returns the number of frames; packets are counted where the header does not say."""
     stream = container.streams.video[0]
     return stream.frames or sum(packet.size > 0 for packet in container.demux(stream))

@@ -1,0 +1,228 @@
+"""From photographs, a video or another program's capture to a raw capture: cameras, masks, sensitive views, scale."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from rich.console import Console
+
+from privhead_ns.capture.crop import Sphere
+from privhead_ns.errors import UserError
+from privhead_ns.folders import check_new_folder, whole_folder
+from privhead_ns.prepare import person
+from privhead_ns.prepare.crops import crop_about, up_direction
+from privhead_ns.prepare.declare import declare
+from privhead_ns.prepare.faces import Face, find_face
+from privhead_ns.prepare.frame import SAME, Frame, head_frame
+from privhead_ns.prepare.posing import kept_work, pose_photographs
+from privhead_ns.prepare.readers.detect import read_posed
+from privhead_ns.prepare.scale import check_scale_flags, find_markers, scale_of_marker, scale_of_pupils
+from privhead_ns.prepare.sheet import save_sheet
+from privhead_ns.prepare.silhouettes import (
+    WORKING_SIDE,
+    Silhouettes,
+    first_sphere,
+    given_silhouettes,
+    make_silhouettes,
+)
+from privhead_ns.prepare.sources import Picture, Source, posed_sources, reduced_picture, save_picture
+from privhead_ns.prepare.summary import PrepareSummary
+from privhead_ns.progress import tracked
+
+MARKER_SIDE = 1600
+LEAST_AGREEMENT, MOST_LEFT_OUT = 0.75, 0.25
+"""Intersection over union of a mask and the hull of all below which a photograph is left out, and the share of
+photographs that may be: more of them say that cameras and masks are wrong altogether."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a person asks of `prepare` beside the photographs."""
+
+    masks: Path | None = None
+    """Folder with a mask for each photograph."""
+    neutral: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
+    """Globs of photographs."""
+    marker_mm: float | None = None
+    pupils_mm: float | None = None
+    max_side: int = 1600
+    """Longer side in pixels of the photographs in the raw capture."""
+    frames: int = 80
+    """Frames taken from a video."""
+
+
+def prepare(data: Path, output_dir: Path, wishes: Wishes, console: Console) -> PrepareSummary:
+    """Writes a raw capture; `output_dir` appears whole or not at all, for its owner alone (0700).
+
+    Args:
+        data: folder of photographs, a video, or a capture with cameras of another program.
+        output_dir: folder to make.
+        wishes: see `Wishes`.
+        console: where progress is shown.
+
+    Raises:
+        UserError: if an input is missing or broken, or too few photographs go together.
+    """
+    check_new_folder(output_dir)
+    check_scale_flags(wishes.marker_mm, wishes.pupils_mm)
+    if wishes.max_side < 64:
+        raise UserError(f"--max-side must be at least 64 pixels, not {wishes.max_side}.")
+    captured = read_posed(data)
+    if captured is not None and wishes.masks is not None:
+        raise UserError("--masks goes with photographs alone; put masks into the capture's own folder masks/.")
+    with kept_work(output_dir, console) as work, whole_folder(output_dir) as folder:
+        if captured is not None:
+            sources, left_out, mm_per_unit = posed_sources(captured), {}, captured.mm_per_unit
+        else:
+            sources, left_out = pose_photographs(data, work, wishes.masks, wishes.frames, console)
+            mm_per_unit = None
+        return _write(folder, output_dir, sources, left_out, mm_per_unit, captured is not None, wishes, console)
+
+
+def _write(
+    folder: Path,
+    output_dir: Path,
+    sources: Sequence[Source],
+    left_out: dict[str, str],
+    mm_per_unit: float | None,
+    keeps_frame: bool,
+    wishes: Wishes,
+    console: Console,
+) -> PrepareSummary:
+    with tracked(sources, "Reading photographs", console) as remaining:
+        pictures = [reduced_picture(source.rgb(), WORKING_SIDE) for source in remaining]
+    up = up_direction(np.stack([source.posed.camera_to_world for source in sources]))
+    silhouettes, made = _silhouettes(sources, pictures, up, console)
+    keep = _agreeing(sources, silhouettes, left_out, made)
+    sources, pictures = [sources[i] for i in keep], [pictures[i] for i in keep]
+    if silhouettes is not None:
+        masks = tuple(silhouettes.masks[i] for i in keep)
+        silhouettes = replace(silhouettes, masks=masks, agreement=silhouettes.agreement[keep])
+    sphere = first_sphere(sources) if silhouettes is None else silhouettes.sphere
+    face, face_seen = _face(sources, pictures, sphere, up)
+    private = declare(sources, sphere.center, face, face_seen, wishes.neutral, wishes.sensitive)
+    if (scale := _scale(sources, face, wishes)) is not None:
+        mm_per_unit = scale
+    frame = SAME if keeps_frame else head_frame(sphere, up, None if face is None else face.direction)
+    if mm_per_unit is not None:
+        mm_per_unit /= frame.scale
+    entries = _write_pictures(folder, sources, silhouettes, private, frame, wishes.max_side, console)
+    content = {"camera_model": "OPENCV", "frames": entries}
+    content |= {} if mm_per_unit is None else {"mm_per_unit": mm_per_unit}
+    content |= {} if face is None else {"face_direction": frame.direction(face.direction).round(4).tolist()}
+    (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    agreement = None if silhouettes is None else silhouettes.agreement.tolist()
+    names = [source.name for source in sources]
+    save_sheet(
+        folder / "sheet.png", names, pictures, None if silhouettes is None else silhouettes.masks, private, agreement
+    )
+    neutral = tuple(name for name, sensitive in zip(names, private, strict=True) if not sensitive)
+    kind = "none" if silhouettes is None else "made" if made else "given"
+    views = 0 if face is None else face.views
+    return PrepareSummary(output_dir, len(sources), left_out, kind, neutral, views, mm_per_unit)
+
+
+def _silhouettes(
+    sources: Sequence[Source], pictures: Sequence[Picture], up: Float[np.ndarray, " 3"], console: Console
+) -> tuple[Silhouettes | None, bool]:
+    """Returns the silhouettes, and whether they were made here."""
+    if sources[0].mask is None:
+        return (make_silhouettes(sources, pictures, up, console) if person.is_installed() else None), True
+    silhouettes = given_silhouettes(sources, up)
+    if silhouettes is None:
+        raise UserError(
+            "The masks agree on no head: check that they are white on the head and belong to these photographs; a head "
+            "that turns in a still room needs a camera that stands still too, or a plain background."
+        )
+    return silhouettes, False
+
+
+def _agreeing(
+    sources: Sequence[Source], silhouettes: Silhouettes | None, left_out: dict[str, str], made: bool
+) -> list[int]:
+    """Returns the photographs whose silhouettes fit the hull of all, and notes the others as left out.
+
+    Raises:
+        UserError: if many do not.
+    """
+    if silhouettes is None:
+        return list(range(len(sources)))
+    wrong = np.flatnonzero(silhouettes.agreement < LEAST_AGREEMENT)
+    if len(wrong) > max(2, MOST_LEFT_OUT * len(sources)):
+        what = "the masks that were made" if made else "the masks"
+        raise UserError(
+            f"In {len(wrong)} of {len(sources)} photographs {what} do not fit the head that all agree on, so cameras or "
+            "masks are wrong: give good masks with --masks; if the head turned while the room stood still, photograph "
+            "it before a plain background."
+        )
+    for index in wrong:
+        fit = silhouettes.agreement[index]
+        left_out[sources[index].name] = f"its outline fits that of the others by {fit:.0%} only"
+    return [index for index in range(len(sources)) if index not in set(wrong.tolist())]
+
+
+def _face(
+    sources: Sequence[Source], pictures: Sequence[Picture], sphere: Sphere, up: Float[np.ndarray, " 3"]
+) -> tuple[Face | None, np.ndarray]:
+    if not person.is_installed():
+        return None, np.zeros(len(sources), dtype=bool)
+    return find_face([crop_about(s.posed, rgb, sphere, up) for s, rgb in zip(sources, pictures, strict=True)])
+
+
+def _scale(sources: Sequence[Source], face: Face | None, wishes: Wishes) -> float | None:
+    """Returns millimetres per unit where the person gave a length."""
+    if wishes.pupils_mm is not None:
+        return scale_of_pupils(face, wishes.pupils_mm)
+    if wishes.marker_mm is None:
+        return None
+    larger = [reduced_picture(source.rgb(), MARKER_SIDE) for source in sources]
+    sizes = [(picture.shape[1], picture.shape[0]) for picture in larger]
+    posed = [source.posed for source in sources]
+    return scale_of_marker(posed, [find_markers(picture) for picture in larger], sizes, wishes.marker_mm)
+
+
+def _write_pictures(
+    folder: Path,
+    sources: Sequence[Source],
+    silhouettes: Silhouettes | None,
+    private: Sequence[bool],
+    frame: Frame,
+    max_side: int,
+    console: Console,
+) -> list[dict[str, object]]:
+    """Writes photographs and masks, and returns their entries in transforms.json."""
+    (folder / "images").mkdir()
+    if silhouettes is not None:
+        (folder / "masks").mkdir()
+    entries: list[dict[str, object]] = []
+    with tracked(list(range(len(sources))), "Writing", console) as remaining:
+        for index in remaining:
+            source = sources[index]
+            rgb = reduced_picture(source.rgb(), max_side)
+            camera = source.posed.intrinsics.scaled(rgb.shape[1], rgb.shape[0])
+            entry: dict[str, object] = {"file_path": f"images/{source.name}.jpg", "sensitive": private[index]}
+            save_picture(folder / f"images/{source.name}.jpg", rgb)
+            if silhouettes is not None:
+                entry["mask_path"] = f"masks/{source.name}.png"
+                size = rgb.shape[1], rgb.shape[0]
+                save_picture(folder / f"masks/{source.name}.png", _mask(source, silhouettes.masks[index], size))
+            entry |= {"w": camera.width, "h": camera.height, "fl_x": camera.fl_x, "fl_y": camera.fl_y}
+            entry |= {"cx": camera.cx, "cy": camera.cy}
+            entry |= dict(zip(("k1", "k2", "p1", "p2", "k3"), camera.distortion, strict=True))
+            entry["transform_matrix"] = frame.pose(source.posed.camera_to_world).tolist()
+            entries.append(entry)
+    return entries
+
+
+def _mask(source: Source, working: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns a mask at the size of the stored photograph: the given one read again, a made one enlarged."""
+    if source.mask is not None:
+        return source.mask(size)
+    return np.where(cv2.resize(working, size, interpolation=cv2.INTER_LINEAR) > 127, 255, 0).astype(np.uint8)

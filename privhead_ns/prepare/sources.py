@@ -1,0 +1,122 @@
+"""What `prepare` works on: photographs with cameras, wherever these come from, and one way to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from privhead_ns.capture.masks import mask_shape
+from privhead_ns.capture.picture_files import UPRIGHT, decode
+from privhead_ns.errors import UserError
+from privhead_ns.prepare.given_masks import read_mask
+from privhead_ns.prepare.photographs import Photograph, unique_names
+from privhead_ns.prepare.pinhole import undistort_fisheye
+from privhead_ns.prepare.posed import PosedCapture, PosedPhotograph
+
+Picture = UInt8[np.ndarray, "height width 3"]
+Mask = UInt8[np.ndarray, "height width"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One photograph with its camera."""
+
+    name: str
+    """Unique, without ending."""
+    posed: PosedPhotograph
+    """Its camera, without fisheye."""
+    rgb: Callable[[], Picture]
+    """Reads the pixels that the camera sees."""
+    mask: Callable[[tuple[int, int]], Mask] | None
+    """Reads the mask, 255 on the head, at a width and height; None where there is none."""
+
+
+def estimated_sources(
+    capture: PosedCapture, photographs: list[Photograph], masks: list[Path] | None, sensor_orientation: bool = False
+) -> list[Source]:
+    """Returns the sources of photographs whose cameras were estimated.
+
+    Args:
+        capture: the cameras.
+        photographs: all, also those without a camera.
+        masks: one for each photograph, or None.
+        sensor_orientation: see `read_mask`.
+    """
+    posed = {photograph.path: photograph for photograph in capture.photographs}
+    sources = []
+    for index, photograph in enumerate(photographs):
+        if photograph.path in posed:
+            mask = None if masks is None else _mask_reader(photograph, masks[index], sensor_orientation)
+            sources.append(Source(photograph.name, posed[photograph.path], photograph.rgb, mask))
+    return sources
+
+
+def posed_sources(capture: PosedCapture) -> list[Source]:
+    """Returns the sources of a capture that another program posed; fisheye pictures become those of a pinhole.
+
+    Raises:
+        UserError: if some photographs have a mask and some do not.
+    """
+    masked = [photograph.mask_path is not None for photograph in capture.photographs]
+    if any(masked) and not all(masked):
+        name = capture.photographs[masked.index(False)].path
+        raise UserError(f"{name} has no mask, but other photographs have one: add it, or remove the photograph.")
+    names = unique_names([photograph.path for photograph in capture.photographs])
+    return [_posed_source(name, photo) for name, photo in zip(names, capture.photographs, strict=True)]
+
+
+def _mask_reader(photograph: Photograph, path: Path, sensor_orientation: bool) -> Callable[[tuple[int, int]], Mask]:
+    return lambda size: read_mask(photograph, path, sensor_orientation, size)
+
+
+def _posed_source(name: str, photograph: PosedPhotograph) -> Source:
+    lens, fisheye, mask_path = photograph.intrinsics, photograph.fisheye, photograph.mask_path
+
+    def rgb() -> Picture:
+        picture = np.asarray(decode(photograph.path, "photograph", UPRIGHT).convert("RGB"))
+        return picture if fisheye is None else undistort_fisheye(picture, lens, fisheye)[0]
+
+    def mask(size: tuple[int, int]) -> Mask:
+        assert mask_path is not None
+        shape = _fitted(
+            mask_shape(decode(mask_path, "mask", UPRIGHT), f"The mask {mask_path}"), (lens.width, lens.height)
+        )
+        if fisheye is not None:
+            shape = undistort_fisheye(shape, lens, fisheye)[0]
+        return _fitted(shape, size)
+
+    pinhole = photograph
+    if fisheye is not None:
+        blank = np.zeros((lens.height, lens.width), np.uint8)
+        pinhole = PosedPhotograph(
+            photograph.path,
+            photograph.camera_to_world,
+            undistort_fisheye(blank, lens, fisheye)[2],
+            sensitive=photograph.sensitive,
+        )
+    return Source(name, pinhole, rgb, None if mask_path is None else mask)
+
+
+def _fitted(shape: Mask, size: tuple[int, int]) -> Mask:
+    share = cv2.resize(shape.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+    return np.where(share >= 127.5, 255, 0).astype(np.uint8)
+
+
+def reduced_picture(rgb: Picture, longest: int) -> Picture:
+    """Returns a picture with at most `longest` pixels along its longer side, averaged over areas."""
+    scale = longest / max(rgb.shape[:2])
+    if scale >= 1:
+        return rgb
+    return cv2.resize(rgb, (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)), interpolation=cv2.INTER_AREA)
+
+
+def save_picture(path: Path, pixels: np.ndarray) -> None:
+    """Writes a PNG, or a JPEG of high quality, without any of the original file's metadata."""
+    options = {"quality": 97, "subsampling": 0} if path.suffix == ".jpg" else {}
+    Image.fromarray(pixels).save(path, **options)

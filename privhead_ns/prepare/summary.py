@@ -1,0 +1,63 @@
+"""What a person is told about a prepared capture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from privhead_ns.prepare.person import INSTALL, is_installed
+
+NAMED = 8
+"""Photographs that are named; the others are counted."""
+
+
+@dataclass(frozen=True)
+class PrepareSummary:
+    """What `prepare` wrote."""
+
+    output_dir: Path
+    photographs: int
+    left_out: dict[str, str]
+    """By name, why."""
+    masks: str
+    """given, made or none."""
+    neutral: tuple[str, ...]
+    face_views: int
+    """Photographs in which the face's landmarks agree; 0 where its direction is unknown."""
+    mm_per_unit: float | None
+
+    def in_plain_words(self) -> str:
+        """Returns what the command prints at its end."""
+        lines = [f"{self.output_dir}: {self.photographs} photographs with cameras."]
+        for name, reason in list(self.left_out.items())[:NAMED]:
+            lines.append(f"Left out: {name}, for {reason}.")
+        if len(self.left_out) > NAMED:
+            lines.append(f"Left out: {len(self.left_out) - NAMED} more.")
+        lines += [self._masks(), self._sensitive()]
+        if self.mm_per_unit is None:
+            lines.append("The scale is unknown; --marker-mm or --pupils-mm would give it.")
+        sheet = self.output_dir / "sheet.png"
+        lines.append(f"Look at {sheet} before you go on: at the outlines, and at which photographs are sensitive.")
+        lines.append(f"Then: privhead protect --data {self.output_dir} --output-dir protected")
+        return "\n".join(lines)
+
+    def _masks(self) -> str:
+        if self.masks == "given":
+            return "Masks: as given."
+        if self.masks == "made":
+            return "Masks: made by person segmentation; correct them in masks/ where sheet.png shows a wrong outline."
+        how = "" if is_installed() else f", or make them here after: {INSTALL}"
+        return f"No masks: training works without, and less well; give some with --masks{how}."
+
+    def _sensitive(self) -> str:
+        sensitive = self.photographs - len(self.neutral)
+        if self.face_views == 0:
+            return (
+                f"The direction of the face is unknown: {sensitive} photographs count as sensitive. Declare those that "
+                "show no face with --neutral GLOB."
+            )
+        names = ", ".join(self.neutral[:NAMED]) + (" …" if len(self.neutral) > NAMED else "")
+        return (
+            f"The face was found in {self.face_views} photographs: {sensitive} of {self.photographs} are sensitive"
+            + (f", neutral are {names}." if names else ".")
+        )
