@@ -369,7 +369,7 @@ def entrypoint() -> None:
     try:
         app.cli(prog="privhead", description="Head meshes from photographs whose faces never leave their owner.")
     except KeyboardInterrupt:
-        print("Interrupted; what was half done was removed.", file=sys.stderr)
+        print("Interrupted.", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
     except BrokenPipeError:  # `privhead … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

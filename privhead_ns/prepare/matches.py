@@ -29,6 +29,8 @@ CHUNK, BLOCK = 8, 300
 NEIGHBOURS = 15
 """Frames of a video that a frame is matched to, beside those at powers of two."""
 
+pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+
 Pairs = dict[tuple[int, int], Int[np.ndarray, "matches 2"]]
 """Indices of matching features, by the ids of two pictures."""
 

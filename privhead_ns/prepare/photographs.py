@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -68,8 +68,8 @@ def list_photographs(folder: Path) -> tuple[list[Photograph], list[Path]]:
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     if not any(path.suffix.lower() in SUFFIXES for path in paths) and (folder / "images").is_dir():
         return list_photographs(folder / "images")
-    found = [(path, _read_header(path)) for path in paths]
-    sound = [(path, header) for path, header in found if header is not None]
+    found = [_read_header(path) for path in paths]
+    sound = [photograph for photograph in found if photograph is not None]
     if not sound:
         formats = sorted({format_of(path) for path in paths})
         raise UserError(
@@ -77,31 +77,30 @@ def list_photographs(folder: Path) -> tuple[list[Photograph], list[Path]]:
             + (f", only files that are {', '.join(formats)}" if formats else "")
             + "; give --data the folder they are in, or a video."
         )
-    names = unique_names([path for path, _ in sound])
-    photographs = [_photograph(name, path, header) for name, (path, header) in zip(names, sound, strict=True)]
-    return photographs, [path for path, header in found if header is None]
+    names = unique_names([photograph.path for photograph in sound])
+    photographs = [replace(photograph, name=name) for name, photograph in zip(names, sound, strict=True)]
+    return photographs, [path for path, photograph in zip(paths, found, strict=True) if photograph is None]
 
 
-def _read_header(path: Path) -> Image.Image | None:
-    """Opens a picture without its pixels; None if it is none, or too small."""
+def _read_header(path: Path) -> Photograph | None:
+    """Reads what is known of a photograph without its pixels; None if it is no picture, or too small."""
     try:
         with Image.open(path, formats=(*READABLE, "HEIF")) as image:
-            return image if min(image.size) >= LEAST_SIDE else None
+            exif = image.getexif()
+            details = exif.get_ifd(ExifTags.IFD.Exif)
+            stored, upright = image.size, image.format in ("TIFF", "HEIF")  # Pillow turns these itself
     except Exception:  # each format's reader fails in its own ways
         return None
-
-
-def _photograph(name: str, path: Path, header: Image.Image) -> Photograph:
-    exif = header.getexif()
-    details = exif.get_ifd(ExifTags.IFD.Exif)
-    orientation = exif.get(ExifTags.Base.Orientation, UPRIGHT) if header.format not in ("TIFF", "HEIF") else UPRIGHT
+    if min(stored) < LEAST_SIDE:
+        return None
+    orientation = UPRIGHT if upright else exif.get(ExifTags.Base.Orientation, UPRIGHT)
     orientation = orientation if orientation in range(1, 9) else UPRIGHT
-    size = oriented_size(header.size, orientation)
+    size = oriented_size(stored, orientation)
     focal = _positive(details.get(ExifTags.Base.FocalLength))
     equivalent = _positive(details.get(ExifTags.Base.FocalLengthIn35mmFilm))
     maker, model = (str(exif.get(tag, "")) for tag in (ExifTags.Base.Make, ExifTags.Base.Model))
     return Photograph(
-        name=name,
+        name=path.stem,
         path=path,
         size=size,
         orientation=orientation,

@@ -158,9 +158,9 @@ def _agreeing(
     if len(wrong) > max(2, MOST_LEFT_OUT * len(sources)):
         what = "the masks that were made" if made else "the masks"
         raise UserError(
-            f"In {len(wrong)} of {len(sources)} photographs {what} do not fit the head that all agree on, so cameras or "
-            "masks are wrong: give good masks with --masks; if the head turned while the room stood still, photograph "
-            "it before a plain background."
+            f"In {len(wrong)} of {len(sources)} photographs {what} do not fit the head that all agree on, so cameras "
+            "or masks are wrong: give good masks with --masks; if the head turned while the room stood still, "
+            "photograph it before a plain background."
         )
     for index in wrong:
         fit = silhouettes.agreement[index]

@@ -25,6 +25,8 @@ ROUNDS = 2
 """Segmentations of crops, the later about the body that the earlier found."""
 REFINEMENTS, SURE = 3, 0.9
 """Rounds of cutting out, and the share of views that must agree on a voxel between them."""
+GIVEN = 0.95
+"""Share of the views that must agree on a voxel where masks are given: a few may be bad."""
 AROUND = 1.25
 """Radius of a crop over that of the body."""
 INNER = 0.995
@@ -120,7 +122,7 @@ def given_silhouettes(sources: Sequence[Source], up: Float[np.ndarray, " 3"]) ->
         for source, mask in zip(sources, masks, strict=True):
             crop = crop_about(source.posed, np.repeat(mask[..., None], 3, axis=2), sphere, up)
             views.append(crop.view(((crop.shown > 0) * (1 + (crop.rgb[..., 0] > 127))).astype(np.uint8)))
-        body = agreed_body(views, sphere, up, cut=False)
+        body = agreed_body(views, sphere, up, cut=False, share=GIVEN)
         if body is None:
             return None
         sphere = _around(body)

@@ -118,5 +118,7 @@ def reduced_picture(rgb: Picture, longest: int) -> Picture:
 
 def save_picture(path: Path, pixels: np.ndarray) -> None:
     """Writes a PNG, or a JPEG of high quality, without any of the original file's metadata."""
-    options = {"quality": 97, "subsampling": 0} if path.suffix == ".jpg" else {}
-    Image.fromarray(pixels).save(path, **options)
+    if path.suffix == ".jpg":
+        Image.fromarray(pixels).save(path, quality=97, subsampling=0)
+    else:
+        Image.fromarray(pixels).save(path)

@@ -1,0 +1,147 @@
+"""`privhead prepare`: photographs to a raw capture, through the real programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+from textured_ball import FOCAL, SIDE, rotation_errors, write_photographs
+
+from privhead_ns.capture.raw import load_raw_capture, read_image
+from privhead_ns.errors import UserError
+from privhead_ns.prepare.prepare import Wishes, prepare
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def photographed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[np.ndarray]]:
+    folder = tmp_path_factory.mktemp("ball")
+    return folder, write_photographs(folder)
+
+
+@pytest.fixture(scope="module")
+def prepared(photographed: tuple[Path, list[np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("prepared") / "raw"
+    prepare(photographed[0] / "images", output, Wishes(masks=photographed[0] / "masks"), QUIET)
+    return output
+
+
+def poses_of(folder: Path) -> list[np.ndarray]:
+    return [frame.camera_to_world for frame in load_raw_capture(folder).frames]
+
+
+def test_cameras_are_found_from_photographs_alone(prepared: Path, photographed: tuple[Path, list[np.ndarray]]) -> None:
+    assert rotation_errors(poses_of(prepared), photographed[1]).max() < 1.0
+    focal = [frame.intrinsics.fl_x for frame in load_raw_capture(prepared).frames]
+    assert np.median(focal) == pytest.approx(FOCAL, rel=0.03)
+
+
+def test_the_head_fills_the_unit_sphere_and_stands_upright(prepared: Path) -> None:
+    poses = np.stack(poses_of(prepared))
+    assert poses[:, 2, 1].min() > 0.8  # every camera's y axis points up
+    distance = np.linalg.norm(poses[:, :3, 3], axis=1)
+    assert distance == pytest.approx(distance.mean(), rel=0.02)
+    assert 2.5 < distance.mean() < 4.0  # 4 radii of the ball, which the unit sphere holds with a margin
+
+
+def test_masks_and_pictures_are_those_given(prepared: Path, photographed: tuple[Path, list[np.ndarray]]) -> None:
+    frame = load_raw_capture(prepared).frames[3]
+    rgb, coverage = read_image(frame)
+    given = photographed[0]
+    assert np.array_equal(coverage, np.asarray(Image.open(given / "masks/03.png")))
+    assert np.abs(rgb.astype(int) - np.asarray(Image.open(given / "images/03.png"))).mean() < 3
+
+
+def test_everything_is_sensitive_where_no_face_is_found(prepared: Path) -> None:
+    assert all(frame.sensitive for frame in load_raw_capture(prepared).frames)
+    assert "mm_per_unit" not in json.loads((prepared / "transforms.json").read_text())
+
+
+def test_nothing_but_the_capture_is_left_and_its_owner_alone_reads_it(prepared: Path) -> None:
+    assert {path.name for path in prepared.parent.iterdir()} == {"raw"}
+    assert {path.name for path in prepared.iterdir()} == {"images", "masks", "sheet.png", "transforms.json"}
+    assert prepared.stat().st_mode & 0o077 == 0
+
+
+def test_a_turntable_in_a_still_room_comes_out_right(tmp_path: Path) -> None:
+    true = write_photographs(tmp_path / "ball", turntable=True)
+    prepare(tmp_path / "ball/images", tmp_path / "raw", Wishes(), QUIET)
+    assert len(poses_of(tmp_path / "raw")) == len(true)
+    assert rotation_errors(poses_of(tmp_path / "raw"), true).max() < 1.0
+
+
+def test_protect_takes_what_prepare_wrote(prepared: Path, tmp_path: Path) -> None:
+    from privhead_ns.capture.protect import protect
+    from privhead_ns.operators import OperatorConfig
+
+    summary = protect(prepared, tmp_path / "protected", OperatorConfig("sobel", 0.0, 65536), size=64)
+    assert summary.protected == 20
+    assert summary.silhouettes == 20
+
+
+def test_a_capture_with_cameras_keeps_its_frame_and_its_flags(prepared: Path, tmp_path: Path) -> None:
+    content = json.loads((prepared / "transforms.json").read_text())
+    content["frames"] = content["frames"][:12]
+    for index, frame in enumerate(content["frames"]):
+        frame["sensitive"] = index < 9
+    for name in ("images", "masks"):
+        (tmp_path / "source").mkdir(exist_ok=True)
+        (tmp_path / "source" / name).symlink_to(prepared / name)
+    (tmp_path / "source/transforms.json").write_text(json.dumps(content | {"mm_per_unit": 100.0}))
+    prepare(tmp_path / "source", tmp_path / "again", Wishes(), QUIET)
+    again = load_raw_capture(tmp_path / "again")
+    assert np.allclose(poses_of(tmp_path / "again"), poses_of(prepared)[:12])
+    assert [frame.sensitive for frame in again.frames] == [index < 9 for index in range(12)]
+    assert again.mm_per_unit == 100.0
+
+
+def test_photographs_from_too_far_apart_get_advice_and_leave_nothing(tmp_path: Path) -> None:
+    write_photographs(tmp_path / "ball", views=4)
+    with pytest.raises(UserError, match="of 4 photographs go together.*10 to 15 degrees apart"):
+        prepare(tmp_path / "ball/images", tmp_path / "raw", Wishes(), QUIET)
+    assert {path.name for path in tmp_path.iterdir()} == {"ball"}
+
+
+def test_a_second_call_goes_on_where_the_first_was_killed(
+    photographed: tuple[Path, list[np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from privhead_ns.prepare import matches, poses
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    wishes = Wishes(masks=photographed[0] / "masks")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(poses, "estimate_cameras", killed)
+        prepare(photographed[0] / "images", tmp_path / "raw", wishes, QUIET)
+    kept = tmp_path / ".raw.prepare"
+    assert kept.stat().st_mode & 0o077 == 0
+    monkeypatch.setattr(matches, "_extract", lambda *_: pytest.fail("features are there already"))
+    prepare(photographed[0] / "images", tmp_path / "raw", wishes, QUIET)
+    assert {path.name for path in tmp_path.iterdir()} == {"raw"}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "sentence"),
+    [
+        (Wishes(marker_mm=40, pupils_mm=63), "both give the scale"),
+        (Wishes(pupils_mm=6.3), "between 40 and 80 mm"),
+        (Wishes(max_side=8), "--max-side must be at least 64"),
+    ],
+)
+def test_impossible_flags_are_refused_before_any_work(tmp_path: Path, wishes: Wishes, sentence: str) -> None:
+    (tmp_path / "images").mkdir()
+    with pytest.raises(UserError, match=sentence):
+        prepare(tmp_path / "images", tmp_path / "raw", wishes, QUIET)
+
+
+def test_photographs_are_reduced_to_max_side_and_their_cameras_with_them(prepared: Path, tmp_path: Path) -> None:
+    prepare(prepared, tmp_path / "small", Wishes(max_side=120), QUIET)
+    one, other = (load_raw_capture(folder).frames[0].intrinsics for folder in (prepared, tmp_path / "small"))
+    assert (other.width, other.height) == (120, 120)
+    assert other.fl_x == pytest.approx(one.fl_x * 120 / SIDE)
