@@ -102,7 +102,7 @@ def test_a_capture_with_cameras_keeps_its_frame_and_its_flags(prepared: Path, tm
 
 def test_photographs_from_too_far_apart_get_advice_and_leave_nothing(tmp_path: Path) -> None:
     write_photographs(tmp_path / "ball", views=4)
-    with pytest.raises(UserError, match="of 4 photographs go together.*10 to 15 degrees apart"):
+    with pytest.raises(UserError, match=r"of 4 photographs go together.*10 to 15 degrees apart"):
         prepare(tmp_path / "ball/images", tmp_path / "raw", Wishes(), QUIET)
     assert {path.name for path in tmp_path.iterdir()} == {"ball"}
 

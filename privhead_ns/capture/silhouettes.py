@@ -59,6 +59,19 @@ class Agreement:
     """Pixels of each reduced view that the hull covers."""
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What is wrong with silhouettes."""
+
+    agreement: Agreement
+    carved: Float[np.ndarray, " n"]
+    """The largest share that each carved in any round."""
+    usual: float
+    """Share that views may carve where there are few."""
+    broken: list[int]
+    """Views that cannot belong to the same head, the worst first."""
+
+
 def silhouette_agreement(views: Sequence[View]) -> Float[np.ndarray, " n"]:
     """Returns the share of each silhouette that the visual hull of all views explains.
 
@@ -121,6 +134,36 @@ def check_silhouettes(views: Sequence[View], names: Sequence[str]) -> dict[int, 
         return {}
     views = [reduced(view) for view in views]
     _check_lens_mask(views)
+    judged = judge(views)
+    explained, carved, broken = judged.agreement.explained, judged.carved, judged.broken
+    if len(broken) > max(2, len(views) / 4):
+        raise UserError(
+            f"The masks and the camera poses in transforms.json disagree in {len(broken)} of {len(views)} views: check "
+            "that masks are white on the head, that each pose belongs to its image, and that no pose is mirrored; or "
+            "pass --ignore-masks."
+        )
+    if broken:
+        what = "; ".join(f"{names[i]} ({_fault(views, judged.agreement, carved, i, names)})" for i in broken[:3])
+        raise UserError(
+            f"The mask or the pose does not fit those of the other views in {what}. Correct it, drop the frame, or "
+            "pass --ignore-masks."
+        )
+    return {
+        i: f"its mask or pose fits the others badly: {_in_words(explained[i], carved[i])}"
+        for i in range(len(views))
+        if explained[i] < EXPLAINED_WELL or carved[i] > max(CARVES, judged.usual)
+    }
+
+
+def judge(views: Sequence[View]) -> Judgement:
+    """Measures all silhouettes, with those that alone carve much kept from spoiling what the others are compared with.
+
+    Args:
+        views: reduced, with silhouettes.
+
+    Raises:
+        UserError: if the cameras do not look at a common point.
+    """
     trusted, carved, usual = list(range(len(views))), np.zeros(len(views)), 0.0
     for _ in range(ROUNDS):
         result = agreement(views, trusted)
@@ -133,23 +176,7 @@ def check_silhouettes(views: Sequence[View], names: Sequence[str]) -> dict[int, 
     explained = result.explained
     worst_first = np.argsort(explained - carved).tolist()
     broken = [i for i in worst_first if explained[i] < EXPLAINED or carved[i] > max(CARVES_FAR, usual)]
-    if len(broken) > max(2, len(views) / 4):
-        raise UserError(
-            f"The masks and the camera poses in transforms.json disagree in {len(broken)} of {len(views)} views: check "
-            "that masks are white on the head, that each pose belongs to its image, and that no pose is mirrored; or "
-            "pass --ignore-masks."
-        )
-    if broken:
-        what = "; ".join(f"{names[i]} ({_fault(views, result, carved, i, names)})" for i in broken[:3])
-        raise UserError(
-            f"The mask or the pose does not fit those of the other views in {what}. Correct it, drop the frame, or "
-            "pass --ignore-masks."
-        )
-    return {
-        i: f"its mask or pose fits the others badly: {_in_words(explained[i], carved[i])}"
-        for i in range(len(views))
-        if explained[i] < EXPLAINED_WELL or carved[i] > max(CARVES, usual)
-    }
+    return Judgement(result, carved, usual, broken)
 
 
 def _fault(views: Sequence[View], result: Agreement, carved: np.ndarray, index: int, names: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from privhead_ns.prepare.sources import Source
 SENSITIVE_WITHIN_DEG = 115.0
 """Angle off the face's direction up to which a photograph counts as sensitive.
 
-From 100 degrees on no face is seen; the rest is for the direction's error, which was 3 and 16 degrees on two sculptures."""
+From 100 degrees on no face is seen; the rest is for the direction's error: 3 and 16 degrees on two sculptures."""
 
 
 def declare(

@@ -22,10 +22,8 @@ TRUSTED = 0.6
 """Intersection over union of a view's silhouette and the first body from which it is trusted."""
 STAND = 0.12
 """Cross-section over the head's largest below which what carries the head is a stand, not a neck."""
-NECK = 1.35
+NECK = 1.8
 """Cross-section over the neck's at which the shoulders begin."""
-BAND = 0.04
-"""Half width of the band about the hull's outline in which colour decides, over a crop's side."""
 ITERATIONS = 4
 """Of GrabCut."""
 
@@ -125,12 +123,20 @@ def footprint(body: Body, view: View) -> Bool[np.ndarray, "height width"]:
     return distance_from(covered) <= 0.87 * body.voxel * camera.fl_x / np.median(depth)
 
 
-def cut_out(crop: Crop, expected: Bool[np.ndarray, "side side"], person: Float[np.ndarray, "side side"]) -> np.ndarray:
+def cut_out(
+    crop: Crop, expected: Bool[np.ndarray, "side side"], person: Float[np.ndarray, "side side"], band: float
+) -> UInt8[np.ndarray, "side side"]:
     """Returns the mask of a crop, 255 on the head: the hull's footprint, with the outline where colours change.
 
     GrabCut (Rother et al. 2004) decides in a band about the footprint's outline; what segmentation says is its guess.
+
+    Args:
+        crop: the colours.
+        expected: the hull's footprint.
+        person: probability of a person.
+        band: half width of the band over the crop's side.
     """
-    reach = round(BAND * len(expected))
+    reach = max(2, round(band * len(expected)))
     inner, outer = distance_from(~expected) > reach, distance_from(expected) <= reach
     state = np.full(expected.shape, cv2.GC_BGD, np.uint8)
     state[outer] = cv2.GC_PR_BGD

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from rich.console import Console
 
 from privhead_ns.capture.crop import Sphere
+from privhead_ns.capture.silhouettes import judge, reduced
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.prepare import person
@@ -30,15 +31,16 @@ from privhead_ns.prepare.silhouettes import (
     first_sphere,
     given_silhouettes,
     make_silhouettes,
+    silhouette_view,
 )
 from privhead_ns.prepare.sources import Picture, Source, posed_sources, reduced_picture, save_picture
 from privhead_ns.prepare.summary import PrepareSummary
 from privhead_ns.progress import tracked
 
 MARKER_SIDE = 1600
-LEAST_AGREEMENT, MOST_LEFT_OUT = 0.75, 0.25
-"""Intersection over union of a mask and the hull of all below which a photograph is left out, and the share of
-photographs that may be: more of them say that cameras and masks are wrong altogether."""
+MOST_LEFT_OUT = 0.25
+"""Share of photographs that may be left out for their outlines: more say that cameras or masks are wrong altogether."""
+MISFIT = "its outline does not fit those of the others"
 
 
 @dataclass(frozen=True)
@@ -147,25 +149,29 @@ def _silhouettes(
 def _agreeing(
     sources: Sequence[Source], silhouettes: Silhouettes | None, left_out: dict[str, str], made: bool
 ) -> list[int]:
-    """Returns the photographs whose silhouettes fit the hull of all, and notes the others as left out.
+    """Returns the photographs whose silhouettes fit those of the others, and notes the others as left out.
+
+    The worst are left out first, and the rest is measured again without them.
 
     Raises:
-        UserError: if many do not.
+        UserError: if many do not fit.
     """
+    kept = list(range(len(sources)))
     if silhouettes is None:
-        return list(range(len(sources)))
-    wrong = np.flatnonzero(silhouettes.agreement < LEAST_AGREEMENT)
-    if len(wrong) > max(2, MOST_LEFT_OUT * len(sources)):
-        what = "the masks that were made" if made else "the masks"
-        raise UserError(
-            f"In {len(wrong)} of {len(sources)} photographs {what} do not fit the head that all agree on, so cameras "
-            "or masks are wrong: give good masks with --masks; if the head turned while the room stood still, "
-            "photograph it before a plain background."
-        )
-    for index in wrong:
-        fit = silhouettes.agreement[index]
-        left_out[sources[index].name] = f"its outline fits that of the others by {fit:.0%} only"
-    return [index for index in range(len(sources)) if index not in set(wrong.tolist())]
+        return kept
+    views = [reduced(silhouette_view(source, mask)) for source, mask in zip(sources, silhouettes.masks, strict=True)]
+    while broken := judge([views[index] for index in kept]).broken:
+        if len(sources) - len(kept) >= max(2, MOST_LEFT_OUT * len(sources)):
+            what = "the masks that were made" if made else "the masks"
+            raise UserError(
+                f"In more than {len(sources) - len(kept)} of {len(sources)} photographs {what} do not fit those of the "
+                "others, so cameras or masks are wrong: give good masks with --masks; if the head turned while the "
+                "room stood still, photograph it before a plain background."
+            )
+        wrong = [kept[place] for place in broken[: max(1, len(broken) // 3)]]
+        kept = [index for index in kept if index not in wrong]
+        left_out |= dict.fromkeys((sources[index].name for index in wrong), MISFIT)
+    return kept
 
 
 def _face(

@@ -29,10 +29,12 @@ Markers = dict[tuple[str, int], Float[np.ndarray, "4 2"]]
 def find_markers(rgb: UInt8[np.ndarray, "height width 3"]) -> Markers:
     """Returns the pixels of the corners of ArUco markers (Garrido-Jurado et al. 2014), by dictionary and id."""
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
+    parameters = cv2.aruco.DetectorParameters()
+    parameters.cornerRefinementMethod = cv2.aruco.CORNER_REFINE_SUBPIX
     markers: Markers = {}
     for name in DICTIONARIES:
         dictionary = cv2.aruco.getPredefinedDictionary(getattr(cv2.aruco, f"DICT_{name}"))
-        corners, ids, _ = cv2.aruco.ArucoDetector(dictionary).detectMarkers(grey)
+        corners, ids, _ = cv2.aruco.ArucoDetector(dictionary, parameters).detectMarkers(grey)
         for corner, number in zip(corners, [] if ids is None else ids.ravel(), strict=True):
             markers[name, int(number)] = corner[0] + 0.5  # OpenCV counts from the centre of the first pixel
     return markers

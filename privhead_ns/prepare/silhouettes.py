@@ -12,6 +12,8 @@ from rich.console import Console
 
 from privhead_ns.capture.camera import look_at_centre
 from privhead_ns.capture.crop import Sphere
+from privhead_ns.capture.develop import develop
+from privhead_ns.capture.hull import View
 from privhead_ns.prepare import person
 from privhead_ns.prepare.crops import Crop, crop_about, onto_photograph
 from privhead_ns.prepare.made_masks import Body, agreed_body, cut_out, footprint
@@ -23,16 +25,15 @@ WORKING_SIDE = 800
 """Longer side in pixels of the pictures in which masks and faces are looked for."""
 ROUNDS = 2
 """Segmentations of crops, the later about the body that the earlier found."""
-REFINEMENTS, SURE = 3, 0.9
-"""Rounds of cutting out, and the share of views that must agree on a voxel between them."""
+BANDS, SURE = (0.04, 0.03, 0.02), 0.9
+"""Half width of the band about the hull's outline in which colour decides, over a crop's side, in each round of cutting
+out, and the share of views that must agree on a voxel between rounds."""
 GIVEN = 0.95
 """Share of the views that must agree on a voxel where masks are given: a few may be bad."""
 AROUND = 1.25
 """Radius of a crop over that of the body."""
 INNER = 0.995
 """Share of the body within its radius."""
-LEAST_OVERLAP = 0.75
-"""Intersection over union of a made mask and the hull below which the mask is not believed."""
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,12 @@ def make_silhouettes(
             return None
         sphere = _around(body)
     assert body is not None
-    for _ in range(REFINEMENTS):
+    for band in BANDS:
         crop_masks = []
         with tracked(list(range(len(sources))), "Cutting out", console) as remaining:
             for index in remaining:
                 expected = footprint(body, views[index]) & (crops[index].shown > 0)
-                crop_masks.append(cut_out(crops[index], expected, persons[index]))
+                crop_masks.append(cut_out(crops[index], expected, persons[index], band))
         pairs = zip(crops, crop_masks, strict=True)
         views = [crop.view(((crop.shown > 0) * (1 + (mask > 0))).astype(np.uint8)) for crop, mask in pairs]
         refined = agreed_body(views, sphere, up, cut=False, share=SURE)
@@ -129,6 +130,14 @@ def given_silhouettes(sources: Sequence[Source], up: Float[np.ndarray, " 3"]) ->
     assert body is not None
     agreement = [agreement_of(body, view) for view in views]
     return Silhouettes(tuple(masks), sphere, np.array(agreement))
+
+
+def silhouette_view(source: Source, mask: Mask) -> View:
+    """Returns a photograph's camera without distortion, with its mask as silhouette."""
+    camera = source.posed.intrinsics.scaled(mask.shape[1], mask.shape[0])
+    view = develop(np.zeros((*mask.shape, 3), np.uint8), mask, camera, None, (0.0, 0.0, 0.0))
+    assert view.coverage is not None
+    return View(source.posed.camera_to_world, view.intrinsics, (view.coverage >= 0.5).astype(np.uint8))
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:
