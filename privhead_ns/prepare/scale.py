@@ -84,7 +84,7 @@ def scale_of_pupils(face: Face | None, pupils_mm: float) -> float:
         UserError: if no face was found.
     """
     if face is None:
-        raise UserError("--pupils-mm: no face was found in three photographs; leave the flag out, or use --marker-mm.")
+        raise UserError("--pupils-mm: no face was found in enough photographs; leave the flag out, or use --marker-mm.")
     return pupils_mm / face.pupils
 
 
