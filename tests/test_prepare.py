@@ -145,3 +145,31 @@ def test_photographs_are_reduced_to_max_side_and_their_cameras_with_them(prepare
     one, other = (load_raw_capture(folder).frames[0].intrinsics for folder in (prepared, tmp_path / "small"))
     assert (other.width, other.height) == (120, 120)
     assert other.fl_x == pytest.approx(one.fl_x * 120 / SIDE)
+
+
+def test_masks_and_the_side_of_the_face_are_found_on_a_head(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    from privhead_ns.demo.capture import demo_views, write_demo_capture
+
+    write_demo_capture(tmp_path / "demo", 128)
+    content = json.loads((tmp_path / "demo/transforms.json").read_text())
+    truth = [tmp_path / "demo" / frame.pop("mask_path") for frame in content["frames"]]
+    for frame in content["frames"]:
+        del frame["sensitive"]
+    (tmp_path / "demo/masks").rename(tmp_path / "truth")  # masks beside the images would be found
+    (tmp_path / "demo/transforms.json").write_text(json.dumps(content))
+    prepare(tmp_path / "demo", tmp_path / "raw", Wishes(pupils_mm=63.0), QUIET)
+    prepared = json.loads((tmp_path / "raw/transforms.json").read_text())
+    assert np.degrees(np.arccos(prepared["face_direction"][0])) < 15
+    overlaps = []
+    for frame, path in zip(prepared["frames"], truth, strict=True):
+        made, mask = (
+            np.asarray(Image.open(p)) > 127
+            for p in (tmp_path / "raw" / frame["mask_path"], tmp_path / "truth" / path.name)
+        )
+        overlaps.append(np.count_nonzero(made & mask) / np.count_nonzero(made | mask))
+    assert np.median(overlaps) > 0.9
+    for frame, view in zip(prepared["frames"], demo_views(), strict=True):
+        assert frame["sensitive"] or abs(view.azimuth) > 100
+    assert not all(frame["sensitive"] for frame in prepared["frames"])
+    assert 150 < prepared["mm_per_unit"] < 220  # a unit of the demo is 185 mm

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from functools import cache
@@ -41,10 +42,7 @@ def face_landmarks(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray
 def _solution(name: str) -> Any:
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    module = importlib.import_module(f"mediapipe.python.solutions.{name}")
     if name == "selfie_segmentation":
-        from mediapipe.python.solutions.selfie_segmentation import SelfieSegmentation
-
-        return SelfieSegmentation(model_selection=0)
-    from mediapipe.python.solutions.face_mesh import FaceMesh
-
-    return FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)
+        return module.SelfieSegmentation(model_selection=0)
+    return module.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)

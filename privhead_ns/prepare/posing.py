@@ -115,15 +115,15 @@ def _frames(video: Path, work: Path, frames: int, console: Console) -> Path:
     if frames < 2:
         raise UserError(f"--frames must be at least 2, not {frames}.")
     folder = _fresh(work / "frames", [(str(video.absolute()), video.stat().st_mtime, frames)])
-    if not (folder / "whole").exists():
+    if not (folder / ".whole").exists():
         write_sharpest_frames(video, folder, frames, console)
-        (folder / "whole").touch()
+        (folder / ".whole").touch()
     return folder
 
 
 def _fresh(folder: Path, origin: object) -> Path:
     """Returns the folder, emptied if it was made from something else."""
-    record, written = folder / "origin.json", json.dumps(origin)
+    record, written = folder / ".origin.json", json.dumps(origin)
     if not record.is_file() or record.read_text(encoding="utf-8") != written:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
