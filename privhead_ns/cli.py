@@ -49,8 +49,8 @@ def prepare(
         max_side: Longer side in pixels to which larger photographs are reduced.
         frames: Frames to take from a video: the sharpest of as many equal stretches.
     """
-    from privhead_ns.prepare.prepare import Wishes
     from privhead_ns.prepare.prepare import prepare as make_capture
+    from privhead_ns.prepare.wishes import Wishes
 
     wishes = Wishes(masks, neutral, sensitive, marker_mm, pupils_mm, max_side, frames)
     print(make_capture(data, output_dir, wishes, Console()).in_plain_words())

@@ -13,7 +13,8 @@ from textured_ball import FOCAL, SIDE, rotation_errors, write_photographs
 
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.errors import UserError
-from privhead_ns.prepare.prepare import Wishes, prepare
+from privhead_ns.prepare.prepare import prepare
+from privhead_ns.prepare.wishes import Wishes
 
 QUIET = Console(quiet=True)
 
@@ -101,8 +102,8 @@ def test_a_capture_with_cameras_keeps_its_frame_and_its_flags(prepared: Path, tm
 
 
 def test_photographs_from_too_far_apart_get_advice_and_leave_nothing(tmp_path: Path) -> None:
-    write_photographs(tmp_path / "ball", views=4)
-    with pytest.raises(UserError, match=r"of 4 photographs go together.*10 to 15 degrees apart"):
+    write_photographs(tmp_path / "ball", views=9)
+    with pytest.raises(UserError, match=r"of 9 photographs go together.*10 to 15 degrees apart"):
         prepare(tmp_path / "ball/images", tmp_path / "raw", Wishes(), QUIET)
     assert {path.name for path in tmp_path.iterdir()} == {"ball"}
 

@@ -16,7 +16,7 @@ from privhead_ns.capture.crop import Sphere
 from privhead_ns.errors import UserError
 from privhead_ns.prepare import faces
 from privhead_ns.prepare.crops import crop_about, onto_photograph, up_direction
-from privhead_ns.prepare.declare import declare
+from privhead_ns.prepare.declare import check_globs, declare, file_names
 from privhead_ns.prepare.faces import Face
 from privhead_ns.prepare.frame import head_frame
 from privhead_ns.prepare.given_masks import find_masks, orientation_is_open, read_mask
@@ -285,8 +285,11 @@ def test_without_a_face_all_are_sensitive_but_those_declared_neutral() -> None:
     none = np.zeros(12, bool)
     assert all(declare(sources(), np.zeros(3), None, none, (), ()))
     assert not any(declare(sources(declared=False), np.zeros(3), None, none, (), ()))
+    names = [file_names(source.name, source.posed.path) for source in sources()]
     with pytest.raises(UserError, match="--neutral 'rear' matches no photograph"):
-        declare(sources(), np.zeros(3), None, none, ("rear",), ())
+        check_globs(names, ("rear",), ())
+    with pytest.raises(UserError, match="matches --neutral and --sensitive"):
+        check_globs(names, ("0*",), ("05.jpg",))
 
 
 def test_the_heads_frame_has_the_face_along_x_and_up_along_z() -> None:

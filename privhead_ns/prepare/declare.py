@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -36,14 +37,10 @@ def declare(
         centre: of the head.
         face: where it looks; None if that is not known.
         face_seen: whether the detector saw a face, in each photograph.
-        neutral, sensitive: globs of file names.
-
-    Raises:
-        UserError: if a glob matches nothing, or a photograph matches both kinds.
+        neutral, sensitive: globs of file names; see `check_globs`.
     """
-    says_neutral, says_sensitive = _matches(sources, neutral, "--neutral"), _matches(sources, sensitive, "--sensitive")
-    if both := [source.name for source, a, b in zip(sources, says_neutral, says_sensitive, strict=True) if a and b]:
-        raise UserError(f"{both[0]} matches --neutral and --sensitive; correct one of them.")
+    names = [file_names(source.name, source.posed.path) for source in sources]
+    says_neutral, says_sensitive = ([_matches(name, globs) for name in names] for globs in (neutral, sensitive))
     angles = np.zeros(len(sources))
     if face is not None:
         angles = angles_from(face.direction, centre, np.stack([source.posed.camera_to_world for source in sources]))
@@ -56,11 +53,24 @@ def declare(
     return result
 
 
-def _matches(sources: Sequence[Source], globs: Sequence[str], flag: str) -> list[bool]:
-    result = [False] * len(sources)
-    for glob in globs:
-        found = [any(fnmatch(name, glob) for name in (s.name, s.posed.path.name, str(s.posed.path))) for s in sources]
-        if not any(found):
-            raise UserError(f"{flag} {glob!r} matches no photograph; correct it.")
-        result = [one or other for one, other in zip(result, found, strict=True)]
-    return result
+def file_names(name: str, path: Path) -> tuple[str, str, str]:
+    """Returns the names by which globs know a photograph."""
+    return name, path.name, str(path)
+
+
+def check_globs(names: Sequence[tuple[str, str, str]], neutral: Sequence[str], sensitive: Sequence[str]) -> None:
+    """Checks globs of photographs, before long work.
+
+    Raises:
+        UserError: if one matches nothing, or a photograph matches both kinds.
+    """
+    for flag, globs in (("--neutral", neutral), ("--sensitive", sensitive)):
+        for glob in globs:
+            if not any(_matches(name, (glob,)) for name in names):
+                raise UserError(f"{flag} {glob!r} matches no photograph; correct it.")
+    if both := [name[1] for name in names if _matches(name, neutral) and _matches(name, sensitive)]:
+        raise UserError(f"{both[0]} matches --neutral and --sensitive; correct one of them.")
+
+
+def _matches(names: tuple[str, str, str], globs: Sequence[str]) -> bool:
+    return any(fnmatch(name, glob) for name in names for glob in globs)

@@ -9,14 +9,19 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
+from rich.console import Console
 
 from privhead_ns.capture.masks import alpha_shape, mask_shape
 from privhead_ns.capture.picture_files import TURNS, UPRIGHT, decode, size_and_orientation
+from privhead_ns.capture.silhouettes import BORDER
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.photographs import Photograph
+from privhead_ns.progress import tracked
 
 NAMED = 5
 """Photographs without a mask that an error names; the others it counts."""
+CHECKED_SIDE = 256
+MASK_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 SHAPE = 0.02
 """Relative difference of the aspect ratio up to which a mask of another resolution is the photograph's."""
 
@@ -40,16 +45,46 @@ def find_masks(photographs: Sequence[Photograph], folder: Path | None) -> list[P
             return None
     elif not folder.is_dir():
         raise UserError(f"--masks {folder} is no folder: give the folder that holds one mask for each photograph.")
+    elif any(folder.resolve() == photograph.path.parent.resolve() for photograph in photographs):
+        raise UserError(f"--masks {folder} is the folder of the photographs: put masks into a folder of their own.")
     else:
-        files = {path.name.lower(): path for path in sorted(folder.iterdir()) if path.is_file()}
-        found = [_mask_of(photograph, files) for photograph in photographs]
+        found = [_mask_of(photograph, folder) for photograph in photographs]
     if missing := [photograph.path.name for photograph, mask in zip(photographs, found, strict=True) if mask is None]:
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        raise UserError(
-            f"{'--masks ' + str(folder) if folder else 'The photographs'}: there is no mask for "
-            f"{', '.join(missing[:NAMED])}{more}; add them, remove these photographs, or give no masks."
-        )
-    return [path for path in found if path is not None]
+        names = ", ".join(missing[:NAMED]) + (f" and {len(missing) - NAMED} more" if len(missing) > NAMED else "")
+        if folder is None:
+            raise UserError(
+                f"Some photographs have an alpha channel that masks the head, and {names} have none: save all of them "
+                "with one, or none, or give --masks."
+            )
+        raise UserError(f"--masks {folder} has no mask for {names}; add them, or remove these photographs.")
+    paths = [path for path in found if path is not None]
+    if len(set(paths)) < len(paths):
+        double = next(path for path in paths if paths.count(path) > 1)
+        raise UserError(f"The mask {double} would be that of several photographs; name masks PHOTOGRAPH.png in full.")
+    return paths
+
+
+def check_masks(photographs: Sequence[Photograph], paths: Sequence[Path], console: Console) -> None:
+    """Reads every mask once, before long work.
+
+    Raises:
+        UserError: if one is no shape, broken, of another shape than its photograph, empty, or looks inverted.
+    """
+    with tracked(list(zip(photographs, paths, strict=True)), "Checking masks", console) as pairs:
+        for photograph, path in pairs:
+            scale = CHECKED_SIDE / max(photograph.size)
+            size = round(photograph.size[0] * scale), round(photograph.size[1] * scale)
+            inside = read_mask(photograph, path, False, size) > 0
+            if not inside.any():
+                raise UserError(
+                    f"The mask {path} is black all over: make it white on the head, or remove the photograph."
+                )
+            border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]]).mean()
+            if border > BORDER:
+                raise UserError(
+                    f"The mask {path} covers {border:.0%} of the picture's border, so it seems to be inverted: make it "
+                    "white on the head and black elsewhere."
+                )
 
 
 def read_mask(
@@ -69,7 +104,8 @@ def read_mask(
     if path == photograph.path:
         with Image.open(path) as image:
             shape = alpha_shape(image.convert("RGBA"), f"The alpha channel of {path.name}")
-        assert shape is not None
+        if shape is None:
+            raise UserError(f"The alpha channel of {path} is opaque, and masks nothing.")
         turned = True
     else:
         shape = mask_shape(decode(path, "mask", UPRIGHT), f"The mask {path}")
@@ -114,8 +150,11 @@ def _has_alpha(photograph: Photograph) -> bool:
         return alpha_shape(image, f"The alpha channel of {photograph.path.name}") is not None
 
 
-def _mask_of(photograph: Photograph, files: dict[str, Path]) -> Path | None:
-    name = photograph.path.name
-    stem = photograph.path.stem
-    names = [f"{name}.png", *(f"{stem}{suffix}" for suffix in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"))]
-    return next((files[name.lower()] for name in names if name.lower() in files), None)
+def _mask_of(photograph: Photograph, folder: Path) -> Path | None:
+    name, stem = photograph.path.name, photograph.path.stem
+    names = [f"{name}.png", *(f"{stem}{suffix}" for suffix in MASK_SUFFIXES)]
+    files = {path.name: path for path in folder.iterdir() if path.is_file()}
+    any_case = {path.name.lower(): path for path in files.values()}
+    exact = (files[candidate] for candidate in names if candidate in files)
+    other = (any_case[candidate.lower()] for candidate in names if candidate.lower() in any_case)
+    return next(exact, None) or next(other, None)

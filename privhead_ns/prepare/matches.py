@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +16,7 @@ import pycolmap
 from jaxtyping import Bool, Float, Int, UInt8
 from rich.console import Console
 
+from privhead_ns.errors import UserError
 from privhead_ns.prepare.photographs import Photograph
 from privhead_ns.progress import tracked
 
@@ -26,10 +30,14 @@ LEAST_INLIERS = 10
 """Matches that one movement explains, for two photographs to count as matched."""
 CHUNK, BLOCK = 8, 300
 """Photographs, and pairs of them, between two steps of the progress bar."""
+DISK = 4_000_000
+"""Bytes that a photograph's grey picture, features and matches take."""
 NEIGHBOURS = 15
 """Frames of a video that a frame is matched to, beside those at powers of two."""
 
-pycolmap.logging.minloglevel = pycolmap.logging.ERROR.value
+pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
+pycolmap.logging.alsologtostderr = False
+pycolmap.logging.stderrthreshold = pycolmap.logging.FATAL.value
 
 Pairs = dict[tuple[int, int], Int[np.ndarray, "matches 2"]]
 """Indices of matching features, by the ids of two pictures."""
@@ -45,30 +53,56 @@ def find_matches(photographs: Sequence[Photograph], folder: Path, sequence: bool
 
     Args:
         photographs: what to match.
-        folder: where grey pictures `NAME.png` and the database are written.
+        folder: where grey pictures (see `picture_name`) and the database are written.
         sequence: whether only neighbours are compared, as in a video.
         console: where progress is shown.
 
     Returns:
         The database.
+
+    Raises:
+        UserError: if a photograph is broken, or the disk is full.
     """
+    free = shutil.disk_usage(folder).free
+    if free < DISK * len(photographs):
+        raise UserError(
+            f"{folder.parent} has {free / 1e6:.0f} MB of free space, and {len(photographs)} photographs need "
+            f"{DISK * len(photographs) / 1e6:.0f}; free some, or choose another --output-dir."
+        )
     database = folder / "database.db"
-    cameras: dict[object, list[Photograph]] = defaultdict(list)
-    with tracked(photographs, "Reading photographs", console) as remaining:
-        for photograph in remaining:
-            if not (picture := folder / f"{photograph.name}.png").exists():
-                cv2.imwrite(str(picture), _feature_picture(photograph.rgb()))
-            cameras[photograph.camera].append(photograph)
+    cameras: dict[object, list[int]] = defaultdict(list)
+    with tracked(list(enumerate(photographs)), "Reading photographs", console) as remaining:
+        for index, photograph in remaining:
+            if not (picture := folder / picture_name(index)).exists():
+                _write_whole(picture, _feature_picture(photograph.rgb()))
+            cameras[photograph.camera].append(index)
     done = folder / "matched"
     if not done.exists():
         database.unlink(missing_ok=True)
-        _extract(database, list(cameras.values()), console)
-        _match(database, sequence, console)
+        focal = [photograph.relative_focal_length for photograph in photographs]
+        try:
+            _extract(database, list(cameras.values()), focal, console)
+            _match(database, sequence, console)
+        except RuntimeError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"COLMAP failed in {folder} ({reason}): is there free space? Try again.") from None
         done.touch()
     return database
 
 
-def _extract(database: Path, cameras: Sequence[Sequence[Photograph]], console: Console) -> None:
+def picture_name(index: int) -> str:
+    """Returns the name of a photograph's grey picture: a number, for COLMAP splits lists of names at blanks."""
+    return f"{index:05}.png"
+
+
+def _write_whole(path: Path, picture: UInt8[np.ndarray, "rows columns"]) -> None:
+    temporary = path.with_name("unfinished.png")
+    if not cv2.imwrite(str(temporary), picture):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    temporary.replace(path)
+
+
+def _extract(database: Path, cameras: Sequence[Sequence[int]], focal: Sequence[float | None], console: Console) -> None:
     options = pycolmap.FeatureExtractionOptions()
     options.sift.max_num_features = FEATURES
     options.sift.estimate_affine_shape = options.sift.domain_size_pooling = True
@@ -78,9 +112,9 @@ def _extract(database: Path, cameras: Sequence[Sequence[Photograph]], console: C
         for group, start in remaining:
             if start == 0:
                 reader = pycolmap.ImageReaderOptions()
-                if (focal := group[0].relative_focal_length) is not None:
-                    reader.default_focal_length_factor = focal
-            chunk = [f"{photograph.name}.png" for photograph in group[start : start + CHUNK]]
+                if (relative := focal[group[0]]) is not None:
+                    reader.default_focal_length_factor = relative
+            chunk = [picture_name(index) for index in group[start : start + CHUNK]]
             pycolmap.extract_features(
                 database,
                 database.parent,
@@ -135,19 +169,23 @@ def read_keypoints(database: Path) -> tuple[dict[int, str], dict[int, Float[np.n
     return names, keypoints, {pair: np.asarray(match, dtype=np.int64).reshape(-1, 2) for pair, match in found}
 
 
-def keep_features(database: Path, keep: dict[int, Bool[np.ndarray, " features"]]) -> None:
-    """Removes the matches of all features but those to keep, and finds again which matches one movement explains."""
+def keep_features(database: Path, keep: dict[int, Bool[np.ndarray, " features"]]) -> Path:
+    """Returns a copy of a database with the matches of those features alone, and finds again which one movement
+    explains. The original stays, for a later call.
+    """
     names, _, matches = read_keypoints(database)
     kept = {pair: match[keep[pair[0]][match[:, 0]] & keep[pair[1]][match[:, 1]]] for pair, match in matches.items()}
-    listing = database.with_name("pairs.txt")
-    with pycolmap.Database.open(database) as content:
+    listing, copy = database.with_name("pairs.txt"), database.with_name("kept.db")
+    shutil.copy(database, copy)
+    with pycolmap.Database.open(copy) as content:
         content.clear_two_view_geometries()
         content.clear_matches()
         for (first, second), match in kept.items():
             content.write_matches(first, second, match.astype(np.uint32))
     lines = [f"{names[first]} {names[second]}" for (first, second), match in kept.items() if len(match)]
     listing.write_text("\n".join(lines), encoding="utf-8")
-    pycolmap.verify_matches(database, listing, _verification())
+    pycolmap.verify_matches(copy, listing, _verification())
+    return copy
 
 
 def _feature_picture(rgb: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "rows columns"]:

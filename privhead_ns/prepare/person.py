@@ -12,6 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from privhead_ns.errors import UserError
+
 INSTALL = "pip install --no-deps mediapipe==0.10.9 flatbuffers"
 """Later releases need another protobuf than Nerfstudio, or carry no networks; its other requirements are not used."""
 PUPILS = (468, 473)
@@ -21,6 +23,21 @@ PUPILS = (468, 473)
 def is_installed() -> bool:
     """Says whether mediapipe is there."""
     return importlib.util.find_spec("mediapipe") is not None
+
+
+def check_usable() -> None:
+    """Checks that mediapipe, where it is installed, has the networks and works with Nerfstudio's protobuf.
+
+    Raises:
+        UserError: if not.
+    """
+    if is_installed():
+        try:
+            for name in ("selfie_segmentation", "face_mesh"):
+                _solution(name)
+        except Exception as error:  # imports, graphs and protobuf fail in their own ways
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"mediapipe is installed but cannot be used ({reason}): {INSTALL}") from None
 
 
 def segment(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:

@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pillow_heif
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from privhead_ns.capture.picture_files import READABLE, TURNS, UPRIGHT, format_of, oriented_size
+from privhead_ns.capture.picture_files import CAMERA_RAW, READABLE, TURNS, UPRIGHT, format_of, oriented_size
 from privhead_ns.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"}
@@ -20,8 +19,6 @@ FULL_FRAME = 36.0
 """Longer side in mm of the film to which EXIF's 35 mm equivalent focal length refers."""
 LEAST_SIDE = 64
 """Side in pixels below which a picture is a thumbnail or an icon."""
-
-pillow_heif.register_heif_opener()
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,11 @@ def list_photographs(folder: Path) -> tuple[list[Photograph], list[Path]]:
     Raises:
         UserError: if there are none.
     """
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    if not any(path.suffix.lower() in SUFFIXES for path in paths) and (folder / "images").is_dir():
+    if not _any_picture(folder) and (folder / "images").is_dir():
         return list_photographs(folder / "images")
     found = [_read_header(path) for path in paths]
     sound = [photograph for photograph in found if photograph is not None]
@@ -75,15 +75,27 @@ def list_photographs(folder: Path) -> tuple[list[Photograph], list[Path]]:
         raise UserError(
             f"{folder} holds no photographs (PNG, JPEG, HEIC, WebP, TIFF or BMP)"
             + (f", only files that are {', '.join(formats)}" if formats else "")
-            + "; give --data the folder they are in, or a video."
+            + f"; give --data the folder they are in{_hint(folder)}, or a video."
         )
     names = unique_names([photograph.path for photograph in sound])
     photographs = [replace(photograph, name=name) for name, photograph in zip(names, sound, strict=True)]
     return photographs, [path for path, photograph in zip(paths, found, strict=True) if photograph is None]
 
 
+def _any_picture(folder: Path) -> bool:
+    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+
+
+def _hint(folder: Path) -> str:
+    """Names a folder in this one that holds pictures."""
+    inner = (path for path in sorted(folder.iterdir()) if path.is_dir() and _any_picture(path))
+    return f" ({found})" if (found := next(inner, None)) is not None else ""
+
+
 def _read_header(path: Path) -> Photograph | None:
     """Reads what is known of a photograph without its pixels; None if it is no picture, or too small."""
+    if path.suffix.lower() in CAMERA_RAW:  # they begin like TIFF, and hold a thumbnail
+        return None
     try:
         with Image.open(path, formats=(*READABLE, "HEIF")) as image:
             exif = image.getexif()
@@ -118,9 +130,25 @@ def _positive(value: object) -> float | None:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """Returns file names without ending, with it where two would be alike."""
+    """Returns file names without ending, made different where two are alike but for ending, dots or case.
+
+    Raises:
+        UserError: if a name is no text.
+    """
     stems = Counter(path.stem.lower() for path in paths)
-    return [path.stem if stems[path.stem.lower()] == 1 else path.name.replace(".", "_") for path in paths]
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"The name of {path.name!r} is not UTF-8; rename the file.") from None
+        name = path.stem if stems[path.stem.lower()] == 1 else path.name.replace(".", "_")
+        while name.lower() in taken:
+            name += "_2"
+        taken.add(name.lower())
+        names.append(name)
+    return names
 
 
 def _to_8_bits(image: Image.Image) -> Image.Image:

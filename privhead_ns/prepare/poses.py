@@ -9,9 +9,10 @@ import numpy as np
 import pycolmap
 from rich.console import Console
 
-from privhead_ns.capture.camera import Intrinsics
+from privhead_ns.capture.camera import Intrinsics, look_at_centre
+from privhead_ns.capture.develop import undistorted
 from privhead_ns.errors import UserError
-from privhead_ns.prepare.matches import LEAST_INLIERS
+from privhead_ns.prepare.matches import LEAST_INLIERS, picture_name
 from privhead_ns.prepare.photographs import Photograph
 from privhead_ns.prepare.posed import PosedCapture, PosedPhotograph
 
@@ -20,6 +21,8 @@ LEAST_REGISTERED, LEAST_SHARE = 8, 0.5
 BETTER = 0.95
 """Squared reprojection error with a focal length for each photograph, over that with one for all, below which each
 gets its own. It is 0.70 for 70 photographs with autofocus, 0.99 for 66 from a turntable."""
+FOCAL = (0.3, 15.0)
+"""Focal lengths that lenses have, over the picture's longer side."""
 ADVICE = (
     "photograph the head from all sides, a step of 10 to 15 degrees apart, sharp and in even light, and let "
     "neighbouring photographs overlap by two thirds"
@@ -61,18 +64,29 @@ def estimate_cameras(database: Path, photographs: int, console: Console) -> pyco
 
 
 def posed_capture(model: pycolmap.Reconstruction, photographs: Sequence[Photograph]) -> PosedCapture:
-    """Returns the photographs that a model has cameras for, in their order, at the photographs' own resolution."""
+    """Returns the photographs that a model has possible cameras for, in their order, at their own resolution.
+
+    Raises:
+        UserError: if they are too few, or do not look at a common point.
+    """
     images = {image.name: image for image in model.images.values() if image.has_pose}
     posed = []
-    for photograph in photographs:
-        if (image := images.get(f"{photograph.name}.png")) is None:
+    for index, photograph in enumerate(photographs):
+        if (image := images.get(picture_name(index))) is None:
             continue
         pose = np.eye(4)
         pose[:3] = image.cam_from_world().inverse().matrix()
         pose[:3, 1:3] *= -1  # OpenCV's axes to OpenGL's
         intrinsics = _intrinsics(model.cameras[image.camera_id]).scaled(*photograph.size)
-        posed.append(PosedPhotograph(photograph.path, pose, intrinsics))
+        if _possible(intrinsics):
+            posed.append(PosedPhotograph(photograph.path, pose, intrinsics))
+    if len(posed) < LEAST_REGISTERED:
+        raise UserError(f"The cameras that were found are impossible: {ADVICE}.")
     points = np.array([point.xyz for point in model.points3D.values()])
+    try:
+        look_at_centre(np.stack([photograph.camera_to_world for photograph in posed]))
+    except UserError:
+        raise UserError(f"The cameras that were found do not look at one head: {ADVICE}.") from None
     return PosedCapture(tuple(posed), surface_points=points)
 
 
@@ -99,6 +113,7 @@ def _with_own_focal_lengths(model: pycolmap.Reconstruction) -> pycolmap.Reconstr
         freed.add_point3D(point.xyz, point.track, point.color)
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
+    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
     pycolmap.bundle_adjustment(model, options)
     pycolmap.bundle_adjustment(freed, options)
     return freed if _squared_error(freed) < BETTER * _squared_error(model) else model
@@ -118,6 +133,18 @@ def _squared_error(model: pycolmap.Reconstruction) -> float:
                 ((np.asarray(found) - np.array([point.xy for point in seen]).reshape(-1, 2)) ** 2).sum(axis=1)
             )
     return float(np.concatenate(errors).mean())
+
+
+def _possible(camera: Intrinsics) -> bool:
+    """Says whether a lens has such a focal length, and its distortion does not fold the picture."""
+    longer = max(camera.width, camera.height)
+    if not FOCAL[0] * longer <= camera.fl_x <= FOCAL[1] * longer:
+        return False
+    try:
+        undistorted(camera)
+    except UserError:
+        return False
+    return True
 
 
 def _intrinsics(camera: pycolmap.Camera) -> Intrinsics:

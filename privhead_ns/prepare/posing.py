@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import importlib.util
 import json
+import os
 import shutil
+import stat
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +18,18 @@ import numpy as np
 from rich.console import Console
 
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private
+from privhead_ns.folders import PRIVATE, make_private
 from privhead_ns.prepare.crops import up_direction
-from privhead_ns.prepare.given_masks import find_masks, orientation_is_open, read_mask
+from privhead_ns.prepare.declare import check_globs, file_names
+from privhead_ns.prepare.given_masks import check_masks, find_masks, orientation_is_open, read_mask
+from privhead_ns.prepare.photographs import Photograph
 from privhead_ns.prepare.silhouettes import given_silhouettes
 from privhead_ns.prepare.sources import Source, estimated_sources
+from privhead_ns.prepare.wishes import Wishes
 
+CAMERAS, FOUND = "cameras", "found"
+"""Folder of features and matches, and the file in it that says that cameras were found from them."""
+CLUTTER = {"thumbs.db", "desktop.ini"}
 INSTALL = 'pip install ".[prepare]"'
 FITS = 0.9
 """Median intersection over union of masks and their hull from which cameras and masks belong together."""
@@ -31,24 +41,35 @@ BESIDE = 0.02
 def kept_work(output_dir: Path, console: Console) -> Iterator[Path]:
     """Gives a private folder `.NAME.prepare` beside the output that outlives a kill, so that the same command goes on.
 
-    It is removed at the end, and where an input is wrong.
+    It is removed at the end, and after an error from which its content does not help: before cameras were found.
+
+    Raises:
+        UserError: if another process uses it, or it is not this user's.
     """
     work = output_dir.absolute().with_name(f".{output_dir.name}.prepare")
     make_private(work)
-    try:
-        yield work
-    except UserError:
+    about = work.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid():
+        raise UserError(f"{work} is not a folder of yours; remove it, or choose another --output-dir.")
+    work.chmod(PRIVATE)
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another privhead prepare is writing {output_dir}; wait for it to end.") from None
+        try:
+            yield work
+        except BaseException as error:
+            if isinstance(error, UserError) and not (work / CAMERAS / FOUND).exists():
+                shutil.rmtree(work, ignore_errors=True)
+            else:
+                note = f"What was found so far is kept in {work}: the same command goes on from there."
+                console.print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)
+            raise
         shutil.rmtree(work, ignore_errors=True)
-        raise
-    except BaseException:
-        console.print(f"What was found so far is kept in {work}: the same command goes on from there.", style="yellow")
-        raise
-    shutil.rmtree(work, ignore_errors=True)
 
 
-def pose_photographs(
-    data: Path, work: Path, masks: Path | None, frames: int, console: Console
-) -> tuple[list[Source], dict[str, str]]:
+def pose_photographs(data: Path, work: Path, wishes: Wishes, console: Console) -> tuple[list[Source], dict[str, str]]:
     """Estimates the cameras of photographs, or of a video's frames.
 
     A head that turns before a camera that stands still is recognised, and so are cameras that do not fit the given
@@ -58,49 +79,69 @@ def pose_photographs(
         The photographs that have cameras, and by name why others are left out.
 
     Raises:
-        UserError: if pycolmap is missing, there are no photographs, or too few go together.
+        UserError: if pycolmap is missing, photographs or masks are wrong, or too few photographs go together.
     """
     _check_installed()
     from privhead_ns.prepare import matches, poses
-    from privhead_ns.prepare.photographs import list_photographs
+    from privhead_ns.prepare.photographs import SUFFIXES, list_photographs
     from privhead_ns.prepare.still_camera import room_features
 
-    folder, sequence = (data, False) if data.is_dir() else (_frames(data, work, frames, console), True)
+    if data.suffix.lower() in SUFFIXES and data.is_file():
+        raise UserError(f"{data} is one photograph: give --data the folder that holds all of them.")
+    folder, sequence = (data, False) if data.is_dir() else (_frames(data, work, wishes.frames, console), True)
     photographs, others = list_photographs(folder)
-    mask_paths = find_masks(photographs, masks)
-    cameras = _fresh(work / "cameras", [(photo.name, photo.path.stat().st_mtime, photo.size) for photo in photographs])
+    if len(photographs) < poses.LEAST_REGISTERED:
+        raise UserError(f"{data} has {len(photographs)} photographs or frames, too few for a head: {poses.ADVICE}.")
+    check_globs([file_names(photo.name, photo.path) for photo in photographs], wishes.neutral, wishes.sensitive)
+    mask_paths = find_masks(photographs, wishes.masks)
+    if mask_paths is not None:
+        check_masks(photographs, mask_paths, console)
+    cameras = _fresh(work / CAMERAS, [_origin(photo.path) for photo in photographs])
     database = matches.find_matches(photographs, cameras, sequence, console)
     _, keypoints, pairs = matches.read_keypoints(database)
+    used = database
     if (room := room_features(keypoints, pairs)) is not None:
         console.print("The camera stood still while the head turned: features of the room are left out.")
-        matches.keep_features(database, {index: ~still for index, still in room.items()})
+        used = matches.keep_features(database, {index: ~still for index, still in room.items()})
 
     def sources(sensor_orientation: bool = False) -> list[Source]:
         return estimated_sources(capture, photographs, mask_paths, sensor_orientation)
 
-    model = poses.estimate_cameras(database, len(photographs), console)
-    capture = poses.posed_capture(model, photographs)
-    best, fit = sources(), 1.0
+    capture = poses.posed_capture(poses.estimate_cameras(used, len(photographs), console), photographs)
+    (cameras / FOUND).touch()
+    best = sources()
     if mask_paths is not None:
         fit = _fit(best)
         if orientation_is_open(photographs, mask_paths) and (other := _fit(sources(True))) > fit:
             best, fit = sources(True), other
         if fit < FITS:
             console.print("The cameras do not fit the masks: features outside them are left out.")
-            names = matches.read_names(database)
-            by_name = {f"{photo.name}.png": (photo, path) for photo, path in zip(photographs, mask_paths, strict=True)}
-            inside = {
-                index: _inside(*by_name[names[index]], keypoints[index], cameras / names[index]) for index in names
-            }
-            matches.keep_features(database, inside)
-            model = poses.estimate_cameras(database, len(photographs), console)
-            capture = poses.posed_capture(model, photographs)
+            inside = {}
+            for index, name in matches.read_names(database).items():
+                number = int(Path(name).stem)
+                inside[index] = _inside(photographs[number], mask_paths[number], keypoints[index], cameras / name)
+            used = matches.keep_features(database, inside)
+            capture = poses.posed_capture(poses.estimate_cameras(used, len(photographs), console), photographs)
             best = max((sources(), sources(True)), key=_fit)
     posed = {source.posed.path for source in best}
-    left_out = dict.fromkeys((path.name for path in others), "it is no picture that can be read")
     unposed = (photograph.name for photograph in photographs if photograph.path not in posed)
-    left_out |= dict.fromkeys(unposed, "it shares too little with the others to find its camera")
-    return best, left_out
+    left_out = dict.fromkeys(unposed, "it shares too little with the others to find its camera")
+    return best, left_out | _not_pictures(others)
+
+
+def _not_pictures(paths: Sequence[Path]) -> dict[str, str]:
+    """Returns files that are no photographs, counted by their endings."""
+    endings = Counter(path.suffix.lower() or path.name for path in paths if path.name.lower() not in CLUTTER)
+    return {
+        f"{count} {ending} file{'s' if count > 1 else ''}": "no photograph that can be read is in "
+        + ("them" if count > 1 else "it")
+        for ending, count in endings.items()
+    }
+
+
+def _origin(path: Path) -> list[object]:
+    about = path.stat()
+    return [str(path.absolute()), about.st_mtime_ns, about.st_size, about.st_ino]
 
 
 def _check_installed() -> None:
@@ -112,9 +153,7 @@ def _frames(video: Path, work: Path, frames: int, console: Console) -> Path:
     """Returns the folder of a video's sharpest frames, which is filled once."""
     from privhead_ns.prepare.video import write_sharpest_frames
 
-    if frames < 2:
-        raise UserError(f"--frames must be at least 2, not {frames}.")
-    folder = _fresh(work / "frames", [(str(video.absolute()), video.stat().st_mtime, frames)])
+    folder = _fresh(work / "frames", [*_origin(video), frames])
     if not (folder / ".whole").exists():
         write_sharpest_frames(video, folder, frames, console)
         (folder / ".whole").touch()
@@ -138,7 +177,7 @@ def _fit(sources: Sequence[Source]) -> float:
     return 0.0 if silhouettes is None else float(np.median(silhouettes.agreement))
 
 
-def _inside(photograph, mask_path: Path, keypoints: np.ndarray, picture: Path) -> np.ndarray:
+def _inside(photograph: Photograph, mask_path: Path, keypoints: np.ndarray, picture: Path) -> np.ndarray:
     """Says which features lie on a mask or just beside it."""
     height, width = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).shape[:2]  # pyright: ignore
     mask = read_mask(photograph, mask_path, False, (width, height))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -18,12 +18,12 @@ from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.prepare import person
 from privhead_ns.prepare.crops import crop_about, up_direction
-from privhead_ns.prepare.declare import declare
+from privhead_ns.prepare.declare import check_globs, declare, file_names
 from privhead_ns.prepare.faces import Face, find_face
 from privhead_ns.prepare.frame import SAME, Frame, head_frame
 from privhead_ns.prepare.posing import kept_work, pose_photographs
 from privhead_ns.prepare.readers.detect import read_posed
-from privhead_ns.prepare.scale import check_scale_flags, find_markers, scale_of_marker, scale_of_pupils
+from privhead_ns.prepare.scale import find_markers, scale_of_marker, scale_of_pupils
 from privhead_ns.prepare.sheet import save_sheet
 from privhead_ns.prepare.silhouettes import (
     WORKING_SIDE,
@@ -35,29 +35,13 @@ from privhead_ns.prepare.silhouettes import (
 )
 from privhead_ns.prepare.sources import Picture, Source, posed_sources, reduced_picture, save_picture
 from privhead_ns.prepare.summary import PrepareSummary
+from privhead_ns.prepare.wishes import Wishes, check_wishes
 from privhead_ns.progress import tracked
 
 MARKER_SIDE = 1600
 MOST_LEFT_OUT = 0.25
 """Share of photographs that may be left out for their outlines: more say that cameras or masks are wrong altogether."""
 MISFIT = "its outline does not fit those of the others"
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What a person asks of `prepare` beside the photographs."""
-
-    masks: Path | None = None
-    """Folder with a mask for each photograph."""
-    neutral: tuple[str, ...] = ()
-    sensitive: tuple[str, ...] = ()
-    """Globs of photographs."""
-    marker_mm: float | None = None
-    pupils_mm: float | None = None
-    max_side: int = 1600
-    """Longer side in pixels of the photographs in the raw capture."""
-    frames: int = 80
-    """Frames taken from a video."""
 
 
 def prepare(data: Path, output_dir: Path, wishes: Wishes, console: Console) -> PrepareSummary:
@@ -73,17 +57,17 @@ def prepare(data: Path, output_dir: Path, wishes: Wishes, console: Console) -> P
         UserError: if an input is missing or broken, or too few photographs go together.
     """
     check_new_folder(output_dir)
-    check_scale_flags(wishes.marker_mm, wishes.pupils_mm)
-    if wishes.max_side < 64:
-        raise UserError(f"--max-side must be at least 64 pixels, not {wishes.max_side}.")
+    check_wishes(wishes)
     captured = read_posed(data)
     if captured is not None and wishes.masks is not None:
         raise UserError("--masks goes with photographs alone; put masks into the capture's own folder masks/.")
     with kept_work(output_dir, console) as work, whole_folder(output_dir) as folder:
         if captured is not None:
             sources, left_out, mm_per_unit = posed_sources(captured), {}, captured.mm_per_unit
+            names = [file_names(source.name, source.posed.path) for source in sources]
+            check_globs(names, wishes.neutral, wishes.sensitive)
         else:
-            sources, left_out = pose_photographs(data, work, wishes.masks, wishes.frames, console)
+            sources, left_out = pose_photographs(data, work, wishes, console)
             mm_per_unit = None
         return _write(folder, output_dir, sources, left_out, mm_per_unit, captured is not None, wishes, console)
 

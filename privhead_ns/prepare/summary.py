@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,7 @@ class PrepareSummary:
             lines.append("The scale is unknown; --marker-mm or --pupils-mm would give it.")
         sheet = self.output_dir / "sheet.png"
         lines.append(f"Look at {sheet} before you go on: at the outlines, and at which photographs are sensitive.")
-        lines.append(f"Then: privhead protect --data {self.output_dir} --output-dir protected")
+        lines.append(f"Then: privhead protect --data {shlex.quote(str(self.output_dir))} --output-dir protected")
         return "\n".join(lines)
 
     def _masks(self) -> str:
@@ -52,8 +53,9 @@ class PrepareSummary:
     def _sensitive(self) -> str:
         sensitive = self.photographs - len(self.neutral)
         if self.face_views == 0:
+            how = "" if is_installed() else f" (mediapipe finds it: {INSTALL})"
             return (
-                f"The direction of the face is unknown: {sensitive} photographs count as sensitive. Declare those that "
+                f"The direction of the face is unknown{how}: {sensitive} photographs count as sensitive. Declare those that "
                 "show no face with --neutral GLOB."
             )
         names = ", ".join(self.neutral[:NAMED]) + (" …" if len(self.neutral) > NAMED else "")

@@ -34,6 +34,8 @@ def write_sharpest_frames(video: Path, folder: Path, frames: int, console: Conso
     try:
         with av.open(str(video)) as container:
             count = _count_frames(container)
+        if count == 0:
+            raise IndexError
         with av.open(str(video)) as container:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"

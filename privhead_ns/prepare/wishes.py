@@ -1,0 +1,45 @@
+"""What a person asks of `prepare` beside the photographs, checked before any work."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from privhead_ns.errors import UserError
+from privhead_ns.prepare import person
+from privhead_ns.prepare.scale import check_scale_flags
+
+LEAST_SIDE, LEAST_FRAMES = 64, 20
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """The flags of the command."""
+
+    masks: Path | None = None
+    """Folder with a mask for each photograph."""
+    neutral: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
+    """Globs of photographs."""
+    marker_mm: float | None = None
+    pupils_mm: float | None = None
+    max_side: int = 1600
+    """Longer side in pixels of the photographs in the raw capture."""
+    frames: int = 80
+    """Frames taken from a video."""
+
+
+def check_wishes(wishes: Wishes) -> None:
+    """Checks all that can be checked without the photographs.
+
+    Raises:
+        UserError: if a value is impossible, or needs mediapipe where that is missing or does not work.
+    """
+    check_scale_flags(wishes.marker_mm, wishes.pupils_mm)
+    if wishes.max_side < LEAST_SIDE:
+        raise UserError(f"--max-side must be at least {LEAST_SIDE} pixels, not {wishes.max_side}.")
+    if wishes.frames < LEAST_FRAMES:
+        raise UserError(f"--frames must be at least {LEAST_FRAMES}, for a head needs as many, not {wishes.frames}.")
+    person.check_usable()
+    if wishes.pupils_mm is not None and not person.is_installed():
+        raise UserError(f"--pupils-mm needs mediapipe to find the face: {person.INSTALL}")
