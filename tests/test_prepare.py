@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ from textured_ball import FOCAL, SIDE, rotation_errors, write_photographs
 
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.errors import UserError
+from privhead_ns.prepare.posing import kept_work
 from privhead_ns.prepare.prepare import prepare
 from privhead_ns.prepare.wishes import Wishes
 
@@ -127,9 +131,73 @@ def test_a_second_call_goes_on_where_the_first_was_killed(
     assert {path.name for path in tmp_path.iterdir()} == {"raw"}
 
 
+def test_names_with_blanks_and_umlauts_do_no_harm(photographed: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    for path in sorted((photographed[0] / "images").iterdir()):
+        shutil.copy(path, tmp_path / "photos" / f"WhatsApp Bild (Kopf) ä{path.name}")
+    prepare(tmp_path / "photos", tmp_path / "raw", Wishes(), QUIET)
+    assert len(poses_of(tmp_path / "raw")) == len(photographed[1])
+
+
+def test_other_photographs_of_the_same_names_start_anew(
+    photographed: tuple[Path, list[np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from privhead_ns.prepare import poses
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(poses, "estimate_cameras", killed)
+        prepare(photographed[0] / "images", tmp_path / "raw", Wishes(), QUIET)
+    (tmp_path / "mirrored").mkdir()
+    for path in sorted((photographed[0] / "images").iterdir()):
+        Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored" / path.name)
+        os.utime(tmp_path / "mirrored" / path.name, ns=(0, path.stat().st_mtime_ns))
+    prepare(tmp_path / "mirrored", tmp_path / "raw", Wishes(), QUIET)
+    sides = [np.cross(a[:3, 3], b[:3, 3])[2] for a, b in itertools.pairwise(poses_of(tmp_path / "raw"))]
+    assert max(sides) < 0  # the camera goes the other way round
+
+
+def test_two_at_once_on_one_output_do_not_meet(tmp_path: Path) -> None:
+    images = write_few(tmp_path)
+    with kept_work(tmp_path / "raw", QUIET), pytest.raises(UserError, match="Another privhead prepare"):
+        prepare(images, tmp_path / "raw", Wishes(), QUIET)
+
+
+@pytest.mark.parametrize("kind", ["inverted", "black", "photographs", "glob"])
+def test_what_is_wrong_with_the_input_is_told_before_long_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    from privhead_ns.prepare import matches
+
+    monkeypatch.setattr(matches, "find_matches", lambda *_: pytest.fail("long work began"))
+    images = write_few(tmp_path)
+    masks = images.parent / "masks"
+    for path in sorted(masks.iterdir())[:3]:
+        mask = np.asarray(Image.open(path))
+        Image.fromarray({"inverted": 255 - mask, "black": 0 * mask}.get(kind, mask)).save(path)
+    wishes, sentence = {
+        "inverted": (Wishes(masks=masks), r"masks/00\.png covers .* seems to be inverted"),
+        "black": (Wishes(masks=masks), r"masks/00\.png is black all over"),
+        "photographs": (Wishes(masks=images), "is the folder of the photographs"),
+        "glob": (Wishes(neutral=("rear",)), "--neutral 'rear' matches no photograph"),
+    }[kind]
+    with pytest.raises(UserError, match=sentence):
+        prepare(images, tmp_path / "raw", wishes, QUIET)
+    assert {path.name for path in tmp_path.iterdir()} == {"few"}
+
+
+def write_few(folder: Path) -> Path:
+    """Writes a few photographs of the ball and returns their folder."""
+    write_photographs(folder / "few", views=9)
+    return folder / "few/images"
+
+
 @pytest.mark.parametrize(
     ("wishes", "sentence"),
     [
+        (Wishes(frames=3), "--frames must be at least 20"),
         (Wishes(marker_mm=40, pupils_mm=63), "both give the scale"),
         (Wishes(pupils_mm=6.3), "between 40 and 80 mm"),
         (Wishes(max_side=8), "--max-side must be at least 64"),

@@ -21,7 +21,7 @@ from privhead_ns.prepare.faces import Face
 from privhead_ns.prepare.frame import head_frame
 from privhead_ns.prepare.given_masks import find_masks, orientation_is_open, read_mask
 from privhead_ns.prepare.made_masks import agreed_body, cut_out, footprint
-from privhead_ns.prepare.photographs import list_photographs
+from privhead_ns.prepare.photographs import list_photographs, unique_names
 from privhead_ns.prepare.posed import PosedPhotograph
 from privhead_ns.prepare.scale import find_markers, scale_of_marker
 from privhead_ns.prepare.sources import Source
@@ -81,6 +81,19 @@ def test_two_photographs_of_one_stem_keep_apart(tmp_path: Path) -> None:
     for name in ("x.jpg", "x.png"):
         Image.fromarray(np.zeros((80, 80, 3), np.uint8)).save(tmp_path / name)
     assert [photograph.name for photograph in list_photographs(tmp_path)[0]] == ["x_jpg", "x_png"]
+
+
+def test_names_that_could_meet_are_kept_apart() -> None:
+    names = unique_names([Path(name) for name in ("a.jpg", "a.png", "a_jpg.png", "B.jpg", "b.JPG")])
+    assert len({name.lower() for name in names}) == 5
+
+
+def test_camera_raw_files_are_no_photographs(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((80, 80, 3), np.uint8)).save(tmp_path / "a.nef", format="TIFF")
+    Image.fromarray(np.zeros((80, 80, 3), np.uint8)).save(tmp_path / "a.jpg")
+    photographs, rest = list_photographs(tmp_path)
+    assert [photograph.path.name for photograph in photographs] == ["a.jpg"]
+    assert [path.name for path in rest] == ["a.nef"]
 
 
 def test_the_sharpest_frame_of_each_stretch_is_taken(tmp_path: Path) -> None:

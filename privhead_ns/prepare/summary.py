@@ -55,8 +55,8 @@ class PrepareSummary:
         if self.face_views == 0:
             how = "" if is_installed() else f" (mediapipe finds it: {INSTALL})"
             return (
-                f"The direction of the face is unknown{how}: {sensitive} photographs count as sensitive. Declare those that "
-                "show no face with --neutral GLOB."
+                f"The direction of the face is unknown{how}: {sensitive} photographs count as sensitive. Declare those "
+                "that show no face with --neutral GLOB."
             )
         names = ", ".join(self.neutral[:NAMED]) + (" …" if len(self.neutral) > NAMED else "")
         return (
