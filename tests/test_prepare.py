@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,21 @@ def test_other_photographs_of_the_same_names_start_anew(
     prepare(tmp_path / "mirrored", tmp_path / "raw", Wishes(), QUIET)
     sides = [np.cross(a[:3, 3], b[:3, 3])[2] for a, b in itertools.pairwise(poses_of(tmp_path / "raw"))]
     assert max(sides) < 0  # the camera goes the other way round
+
+
+def test_no_log_stays_in_the_temporary_folder_and_the_screen_shows_sentences(
+    photographed: tuple[Path, list[np.ndarray]], tmp_path: Path
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    run = subprocess.run(
+        ["privhead", "prepare", "--data", photographed[0] / "images", "--output-dir", tmp_path / "raw"],
+        env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not list((tmp_path / "temporary").iterdir())
+    assert "bundle_adjustment.cc" not in run.stderr + run.stdout
 
 
 def test_two_at_once_on_one_output_do_not_meet(tmp_path: Path) -> None:

@@ -36,8 +36,8 @@ NEIGHBOURS = 15
 """Frames of a video that a frame is matched to, beside those at powers of two."""
 
 pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
-pycolmap.logging.alsologtostderr = False
-pycolmap.logging.stderrthreshold = pycolmap.logging.FATAL.value
+for level in (pycolmap.logging.INFO, pycolmap.logging.WARNING, pycolmap.logging.ERROR, pycolmap.logging.FATAL):
+    pycolmap.logging.set_log_destination(level, "")  # else it keeps files with the host's and pictures' names in /tmp
 
 Pairs = dict[tuple[int, int], Int[np.ndarray, "matches 2"]]
 """Indices of matching features, by the ids of two pictures."""

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from privhead_ns.errors import UserError
+from privhead_ns.prepare.native_output import silenced
 
 INSTALL = "pip install --no-deps mediapipe==0.10.9 flatbuffers"
 """Later releases need another protobuf than Nerfstudio, or carry no networks; its other requirements are not used."""
@@ -60,6 +61,7 @@ def _solution(name: str) -> Any:
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     module = importlib.import_module(f"mediapipe.python.solutions.{name}")
-    if name == "selfie_segmentation":
-        return module.SelfieSegmentation(model_selection=0)
-    return module.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)
+    with silenced():  # the graph's own remarks
+        if name == "selfie_segmentation":
+            return module.SelfieSegmentation(model_selection=0)
+        return module.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)

@@ -13,6 +13,7 @@ from privhead_ns.capture.camera import Intrinsics, look_at_centre
 from privhead_ns.capture.develop import undistorted
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.matches import LEAST_INLIERS, picture_name
+from privhead_ns.prepare.native_output import silenced
 from privhead_ns.prepare.photographs import Photograph
 from privhead_ns.prepare.posed import PosedCapture, PosedPhotograph
 
@@ -113,9 +114,9 @@ def _with_own_focal_lengths(model: pycolmap.Reconstruction) -> pycolmap.Reconstr
         freed.add_point3D(point.xyz, point.track, point.color)
     options = pycolmap.BundleAdjustmentOptions()
     options.print_summary = False
-    pycolmap.logging.minloglevel = pycolmap.logging.FATAL.value
-    pycolmap.bundle_adjustment(model, options)
-    pycolmap.bundle_adjustment(freed, options)
+    with silenced():  # bundle_adjustment resets the log level
+        pycolmap.bundle_adjustment(model, options)
+        pycolmap.bundle_adjustment(freed, options)
     return freed if _squared_error(freed) < BETTER * _squared_error(model) else model
 
 
