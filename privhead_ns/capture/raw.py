@@ -113,7 +113,7 @@ def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UI
     if frame.mask_path is not None:
         mask = mask_shape(_decode(frame.mask_path, frame, "mask"), f"The mask of {frame.name}, {frame.mask_path},")
         coverage = mask if coverage is None else np.minimum(coverage, mask)
-    colour = _to_grey(image) if image.mode.startswith("I") else image
+    colour = to_grey(image) if image.mode.startswith("I") else image
     return np.asarray(colour.convert("RGB")), coverage
 
 
@@ -212,7 +212,7 @@ def _decode(path: Path, frame: RawFrame, role: Literal["image", "mask"]) -> Imag
     return picture
 
 
-def _to_grey(image: Image.Image) -> Image.Image:
+def to_grey(image: Image.Image) -> Image.Image:
     """Converts to 8-bit grey; Pillow alone would clip 16-bit values instead of scaling them."""
     if image.mode.startswith("I"):
         return Image.fromarray((np.asarray(image, dtype=np.float64) / 65535 * 255 + 0.5).astype(np.uint8))

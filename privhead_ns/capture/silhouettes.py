@@ -183,15 +183,15 @@ def _fault(views: Sequence[View], result: Agreement, carved: np.ndarray, index: 
     """Says what seems wrong with a view: the most likely of inverted, off in pose, another view's, small and large."""
     own, hull = _silhouette(views[index]), result.covered[index]
     figures = _in_words(result.explained[index], carved[index])
-    if _overlap(~own, hull) > FITS:
+    if overlap(~own, hull) > FITS:
         return f"its mask seems to be inverted; {figures}"
     if result.explained[index] >= EXPLAINED_WELL:
         return f"its mask seems to be too small; {figures}"
     if carved[index] < CARVES and np.count_nonzero(own) > LARGER * np.count_nonzero(hull):
         return f"its mask seems to be too large; {figures}"
     masks = [_silhouette(view) for view in views]
-    fits = [_overlap(mask, hull) if mask.shape == hull.shape else 0.0 for mask in masks]
-    moved, best = _overlap(_moved_onto(own, hull), hull), int(np.argmax(fits))
+    fits = [overlap(mask, hull) if mask.shape == hull.shape else 0.0 for mask in masks]
+    moved, best = overlap(_moved_onto(own, hull), hull), int(np.argmax(fits))
     if moved > max(FITS, fits[index] + BETTER, fits[best] - BETTER):
         return f"its pose seems to be off, for the mask would fit elsewhere in the picture; {figures}"
     if fits[best] > max(FITS, fits[index] + BETTER):
@@ -212,7 +212,7 @@ def _in_words(explained: float, carved: float) -> str:
     return f"the others explain {explained:.0%} of it, and it alone cuts {carved:.0%} off the head"
 
 
-def _overlap(a: Bool[np.ndarray, "height width"], b: Bool[np.ndarray, "height width"]) -> float:
+def overlap(a: Bool[np.ndarray, "height width"], b: Bool[np.ndarray, "height width"]) -> float:
     """Returns intersection over union."""
     return float(np.count_nonzero(a & b) / max(np.count_nonzero(a | b), 1))
 

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 from privhead_ns.capture.masks import alpha_shape, mask_shape
-from privhead_ns.capture.picture_files import TURNS, UPRIGHT, decode, size_and_orientation
+from privhead_ns.capture.picture_files import TURNS, UPRIGHT, decode, oriented_size, size_and_orientation
 from privhead_ns.capture.silhouettes import BORDER
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.photographs import Photograph
@@ -112,6 +112,11 @@ def read_mask(
         turned = _is_turned(photograph, shape.shape[1], shape.shape[0], path, sensor_orientation)
     if turned and photograph.orientation in TURNS:
         shape = np.asarray(Image.fromarray(shape).transpose(TURNS[photograph.orientation]))
+    return resized_mask(shape, size)
+
+
+def resized_mask(shape: UInt8[np.ndarray, "height width"], size: tuple[int, int]) -> UInt8[np.ndarray, "rows columns"]:
+    """Returns a mask of 0 and 255 at another width and height, cut at half."""
     share = cv2.resize(shape.astype(np.float32), size, interpolation=cv2.INTER_AREA)
     return np.where(share >= 127.5, 255, 0).astype(np.uint8)
 
@@ -127,7 +132,10 @@ def orientation_is_open(photographs: Sequence[Photograph], paths: Sequence[Path]
 
 
 def _is_turned(photograph: Photograph, width: int, height: int, path: Path, sensor_orientation: bool) -> bool:
-    upright, stored = _fits(photograph.size, width, height), _fits(_stored(photograph), width, height)
+    upright, stored = (
+        _fits(photograph.size, width, height),
+        _fits(_stored(photograph), width, height),
+    )
     if not upright and not stored:
         raise UserError(
             f"The mask {path} is {width}x{height} pixels and its photograph {photograph.path.name} "
@@ -137,8 +145,7 @@ def _is_turned(photograph: Photograph, width: int, height: int, path: Path, sens
 
 
 def _stored(photograph: Photograph) -> tuple[int, int]:
-    width, height = photograph.size
-    return (height, width) if photograph.orientation >= 5 else (width, height)
+    return oriented_size(photograph.size, photograph.orientation)
 
 
 def _fits(size: tuple[int, int], width: int, height: int) -> bool:

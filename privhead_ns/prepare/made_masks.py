@@ -12,6 +12,7 @@ from skimage.measure import label
 
 from privhead_ns.capture.crop import Sphere
 from privhead_ns.capture.hull import SEEN, View, distance_from, project
+from privhead_ns.capture.silhouettes import overlap
 from privhead_ns.prepare.crops import Crop
 
 VOXELS = 96
@@ -62,12 +63,6 @@ def agreement(body: Body, view: View) -> float:
     """Returns intersection over union of a view's silhouette and a body's footprint, where the photograph shows."""
     assert view.silhouette is not None
     return overlap(view.silhouette == 2, footprint(body, view) & (view.silhouette > 0))
-
-
-def overlap(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns intersection over union; 1 where both are empty."""
-    union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 1.0
 
 
 def _voted_body(

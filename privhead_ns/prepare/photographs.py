@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
 from privhead_ns.capture.picture_files import CAMERA_RAW, READABLE, TURNS, UPRIGHT, format_of, oriented_size
+from privhead_ns.capture.raw import to_grey
 from privhead_ns.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"}
@@ -45,7 +46,7 @@ class Photograph:
         """
         try:
             with Image.open(self.path) as image:
-                picture = image.convert("RGB") if not image.mode.startswith("I") else _to_8_bits(image)
+                picture = (to_grey(image) if image.mode.startswith("I") else image).convert("RGB")
         except Exception:  # each format's reader fails in its own ways
             raise UserError(
                 f"{self.path} cannot be decoded, it may be truncated; copy it again or remove it."
@@ -149,8 +150,3 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
         taken.add(name.lower())
         names.append(name)
     return names
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    grey = np.asarray(image, dtype=np.float64) / 65535 * 255 + 0.5
-    return Image.fromarray(np.clip(grey, 0, 255).astype(np.uint8)).convert("RGB")

@@ -41,6 +41,7 @@ from privhead_ns.progress import tracked
 MARKER_SIDE = 1600
 MOST_LEFT_OUT = 0.25
 """Share of photographs that may be left out for their outlines: more say that cameras or masks are wrong altogether."""
+ABSENT = "the head is not found in it"
 MISFIT = "its outline does not fit those of the others"
 
 
@@ -140,9 +141,10 @@ def _agreeing(
     Raises:
         UserError: if many do not fit.
     """
-    kept = list(range(len(sources)))
     if silhouettes is None:
-        return kept
+        return list(range(len(sources)))
+    kept = [index for index, mask in enumerate(silhouettes.masks) if mask.any()]
+    left_out |= {source.name: ABSENT for source, mask in zip(sources, silhouettes.masks, strict=True) if not mask.any()}
     views = [reduced(silhouette_view(source, mask)) for source, mask in zip(sources, silhouettes.masks, strict=True)]
     while broken := judge([views[index] for index in kept]).broken:
         if len(sources) - len(kept) >= max(2, MOST_LEFT_OUT * len(sources)):

@@ -14,7 +14,7 @@ from PIL import Image
 from privhead_ns.capture.masks import mask_shape
 from privhead_ns.capture.picture_files import UPRIGHT, decode
 from privhead_ns.errors import UserError
-from privhead_ns.prepare.given_masks import read_mask
+from privhead_ns.prepare.given_masks import read_mask, resized_mask
 from privhead_ns.prepare.photographs import Photograph, unique_names
 from privhead_ns.prepare.pinhole import undistort_fisheye
 from privhead_ns.prepare.posed import PosedCapture, PosedPhotograph
@@ -84,12 +84,12 @@ def _posed_source(name: str, photograph: PosedPhotograph) -> Source:
 
     def mask(size: tuple[int, int]) -> Mask:
         assert mask_path is not None
-        shape = _fitted(
+        shape = resized_mask(
             mask_shape(decode(mask_path, "mask", UPRIGHT), f"The mask {mask_path}"), (lens.width, lens.height)
         )
         if fisheye is not None:
             shape = undistort_fisheye(shape, lens, fisheye)[0]
-        return _fitted(shape, size)
+        return resized_mask(shape, size)
 
     pinhole = photograph
     if fisheye is not None:
@@ -101,11 +101,6 @@ def _posed_source(name: str, photograph: PosedPhotograph) -> Source:
             sensitive=photograph.sensitive,
         )
     return Source(name, pinhole, rgb, None if mask_path is None else mask)
-
-
-def _fitted(shape: Mask, size: tuple[int, int]) -> Mask:
-    share = cv2.resize(shape.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return np.where(share >= 127.5, 255, 0).astype(np.uint8)
 
 
 def reduced_picture(rgb: Picture, longest: int) -> Picture:
