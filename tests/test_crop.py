@@ -310,3 +310,21 @@ def test_what_a_bad_mask_cuts_is_stored_as_unknown(tmp_path: Path) -> None:
     assert not known[12:20, 5:9].any()
     assert known[:, 9:].all()
     assert not np.asarray(Image.open(capture.frames[7].path))[~known].any()
+
+
+@pytest.mark.parametrize("size", [16, 32])
+def test_what_the_owner_is_unsure_of_is_stored_as_unknown(tmp_path: Path, size: int) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+    sure = np.full((SIZE, SIZE), 255, np.uint8)
+    sure[20:28, 4:12] = 0
+    (raw / "known").mkdir()
+    Image.fromarray(sure).save(raw / "known/2.png")
+    edit(raw, lambda content: content["frames"][2].update(known_path="known/2.png"))
+    protect(raw, tmp_path / "out", OperatorConfig(), size=size)
+    frames = load_protected_capture(tmp_path / "out").frames
+    assert [index for index, frame in enumerate(frames) if frame.known_path is not None] == [2]
+    known = np.asarray(Image.open(str(frames[2].known_path))) > 0
+    np.testing.assert_array_equal(known, cv2.resize(sure, (size, size), interpolation=cv2.INTER_NEAREST) > 0)
+    assert not np.asarray(Image.open(frames[2].path))[~known].any()
+    protect(raw, tmp_path / "bare", OperatorConfig(), size=size, ignore_masks=True)
+    assert not (tmp_path / "bare/known").exists()

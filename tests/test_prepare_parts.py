@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,12 +16,12 @@ from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.crop import Sphere
 from privhead_ns.errors import UserError
 from privhead_ns.prepare import faces
-from privhead_ns.prepare.crops import crop_about, onto_photograph, up_direction
+from privhead_ns.prepare.crops import Crop, crop_about, onto_photograph, up_direction
 from privhead_ns.prepare.declare import check_globs, declare, file_names
 from privhead_ns.prepare.faces import Face
 from privhead_ns.prepare.frame import head_frame
 from privhead_ns.prepare.given_masks import find_masks, orientation_is_open, read_mask
-from privhead_ns.prepare.made_masks import agreed_body, cut_out, footprint
+from privhead_ns.prepare.made_masks import WIDE, agreed_body, cut_out, footprint, unsure_pixels
 from privhead_ns.prepare.photographs import list_photographs, unique_names
 from privhead_ns.prepare.posed import PosedPhotograph
 from privhead_ns.prepare.scale import find_markers, scale_of_marker
@@ -227,23 +228,42 @@ def test_the_body_is_cut_where_the_shoulders_begin_and_bad_views_do_not_count() 
     assert np.hypot(top[:, 0], top[:, 1]).max() == pytest.approx(0.5, abs=0.08)
 
 
+def painted_crop(rgb: np.ndarray) -> Crop:
+    crop = crop_about(
+        PosedPhotograph(Path("x.png"), look_at(np.array([4.0, 0, 0])), CAMERA),
+        np.zeros((150, 200, 3), np.uint8),
+        Sphere(np.zeros(3), 1.0),
+        np.array([0.0, 0.0, 1.0]),
+        side=len(rgb),
+    )
+    return replace(crop, rgb=rgb, shown=np.full(rgb.shape[:2], 255, np.uint8))
+
+
 def test_a_mask_follows_the_colours_near_the_hulls_outline() -> None:
     view = busts()[0]
     expected = np.zeros((192, 192), bool)
     expected[60:130, 60:130] = True
     rgb = np.full((192, 192, 3), (40, 60, 90), np.uint8)
     rgb[57:133, 57:133] = (200, 160, 120)  # the head is three pixels larger than the hull says
-    crop = crop_about(
-        PosedPhotograph(Path("x.png"), look_at(np.array([4.0, 0, 0])), CAMERA),
-        np.zeros((150, 200, 3), np.uint8),
-        Sphere(np.zeros(3), 1.0),
-        np.array([0.0, 0.0, 1.0]),
-        side=192,
-    )
-    object.__setattr__(crop, "rgb", rgb)
-    mask = cut_out(crop, expected, expected.astype(np.float64), 0.04)
+    mask = cut_out(painted_crop(rgb), expected, 0.04, 0.04)
     assert np.count_nonzero(mask) == pytest.approx(76**2, rel=0.01)
     assert footprint(agreed_body([view], Sphere(np.zeros(3), 1.3), np.array([0.0, 0, 1]), False), view).any()
+
+
+def test_a_hollow_of_the_outline_is_cut_with_a_wide_band_and_unsure_with_a_narrow_one() -> None:
+    expected = np.zeros((192, 192), bool)
+    expected[40:150, 40:150] = True
+    rgb = np.full((192, 192, 3), (40, 60, 90), np.uint8)
+    rgb[40:150, 40:150] = (200, 160, 120)
+    hollow = np.zeros((192, 192), bool)
+    hollow[60:100, 40:56] = True
+    rgb[hollow] = (40, 60, 90)
+    crop = painted_crop(rgb)
+    narrow, wide = cut_out(crop, expected, 0.02, 0.02), cut_out(crop, expected, *WIDE)
+    assert narrow[hollow].mean() > 0.6
+    np.testing.assert_array_equal(wide, expected & ~hollow)
+    np.testing.assert_array_equal(unsure_pixels(crop, expected, narrow), narrow & hollow)
+    assert not unsure_pixels(crop, expected, wide).any()
 
 
 def test_a_face_is_found_from_its_landmarks_and_a_false_find_does_not_turn_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,8 @@ FOLDERS = ("masks", "mask")
 
 def without_masks(capture: RawCapture) -> RawCapture:
     """Returns the capture with neither mask files nor alpha channels."""
-    return replace(capture, frames=tuple(replace(frame, mask_path=None, ignore_alpha=True) for frame in capture.frames))
+    frames = (replace(frame, mask_path=None, known_path=None, ignore_alpha=True) for frame in capture.frames)
+    return replace(capture, frames=tuple(frames))
 
 
 def check_masks_complete(capture: RawCapture, views: Sequence[View]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from privhead_ns.capture.camera import Intrinsics, frame_origin
@@ -30,6 +30,7 @@ LIST_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
 """Their order in Nerfstudio's `distortion_params`."""
 PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
 CAMERA_MODELS = ("OPENCV", "RADIAL", "SIMPLE_RADIAL", *PINHOLES)
+MASK_KEYS = ("mask_path", "known_path")
 NAMED = 5
 """Missing files that an error names; the others it counts."""
 
@@ -42,6 +43,8 @@ class RawFrame:
     """Its file_path as written in transforms.json."""
     image_path: Path
     mask_path: Path | None
+    known_path: Path | None
+    """A mask that is black where `mask_path` is not to be believed; None where all of it is."""
     intrinsics: Intrinsics
     camera_to_world: Float[np.ndarray, "4 4"]
     sensitive: bool | None
@@ -117,19 +120,33 @@ def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UI
     return np.asarray(colour.convert("RGB")), coverage
 
 
+def read_unsure(frame: RawFrame) -> Bool[np.ndarray, "height width"] | None:
+    """Returns where a photograph's mask is not to be believed; None where all of it is.
+
+    Raises:
+        UserError: if the file is broken, of another size than the photograph, or no shape.
+    """
+    if frame.known_path is None:
+        return None
+    return mask_shape(_decode(frame.known_path, frame, "mask"), f"{frame.known_path}, of {frame.name},") == 0
+
+
 def _read_frame(content: dict[str, Any], frame: dict[str, Any], path: Path) -> RawFrame:
     name = frame["file_path"]
     where = f"{path}: frame {name}"
     sensitive = frame.get("sensitive")
     if not isinstance(sensitive, bool | None):
         raise UserError(f"{where}: 'sensitive' must be true or false, not {sensitive!r}.")
-    mask = frame.get("mask_path")
-    if not isinstance(mask, str | None):
-        raise UserError(f"{where}: mask_path must be a file's name, not {mask!r}.")
+    masks: dict[str, Path | None] = {}
+    for key in MASK_KEYS:
+        if not isinstance(file := frame.get(key), str | None):
+            raise UserError(f"{where}: {key} must be a file's name, not {file!r}.")
+        masks[key] = path.parent / file if file else None
     return RawFrame(
         name=name,
         image_path=path.parent / name,
-        mask_path=path.parent / mask if mask else None,
+        mask_path=masks["mask_path"],
+        known_path=masks["known_path"],
         intrinsics=_read_intrinsics(content | frame, where),
         camera_to_world=read_pose(frame, where),
         sensitive=sensitive,
@@ -142,7 +159,7 @@ def _check_files(entries: list[dict[str, Any]], path: Path) -> None:
     Raises:
         UserError: if not; names the first `NAMED` of them.
     """
-    listed = [entry[key] for entry in entries for key in ("file_path", "mask_path") if isinstance(entry.get(key), str)]
+    listed = [entry[key] for entry in entries for key in ("file_path", *MASK_KEYS) if isinstance(entry.get(key), str)]
     missing = [str(path.parent / name) for name in listed if name and not (path.parent / name).is_file()]
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""

@@ -14,7 +14,7 @@ from rich.console import Console
 from privhead_ns.capture.develop import develop
 from privhead_ns.capture.face_check import WHOLE_SIDE, shows_face, upright_turns
 from privhead_ns.capture.hull import View
-from privhead_ns.capture.raw import RawCapture, RawFrame, read_image
+from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
 from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline
 from privhead_ns.errors import UserError
 from privhead_ns.progress import tracked
@@ -56,6 +56,7 @@ def survey(capture: RawCapture, look_for_face: Sequence[bool] | None = None, con
 def _look(frame: RawFrame, turns: Sequence[int]) -> tuple[View, UInt8[np.ndarray, "height width 3"], bytes]:
     """Reads a photograph, and looks for a face in it by the given quarter turns."""
     rgb, coverage = read_image(frame)
+    read_unsure(frame)  # a broken file stops here, before the first view is written
     digest = hashlib.sha256(np.ascontiguousarray(rgb).data).digest()
     height, width = rgb.shape[:2]
     scale = min(1.0, WHOLE_SIDE / max(height, width))

@@ -16,9 +16,9 @@ from privhead_ns.capture.hull import View, head_box, project, reach
 from privhead_ns.capture.mask_files import without_masks
 from privhead_ns.capture.mending import Mended, mend
 from privhead_ns.capture.protected import ProtectedCapture
-from privhead_ns.capture.raw import RawCapture, RawFrame, read_image
+from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
 from privhead_ns.capture.silhouettes import check_silhouettes
-from privhead_ns.capture.survey import Survey, survey
+from privhead_ns.capture.survey import BLACK, Survey, survey
 from privhead_ns.errors import UserError
 
 DEFAULT_SIZE = 128
@@ -63,7 +63,13 @@ class ViewPlan:
         rgb, coverage = read_image(frame)
         view = seen_by(camera, rgb, coverage, frame.camera_to_world, frame.intrinsics, self.background)
         view = _evened(view, self.gains[index], self.background)
-        return _without_doubted(view, camera, *self.doubted[index], self.background) if index in self.doubted else view
+        if (unsure := read_unsure(frame)) is not None:
+            picture = np.repeat(unsure[..., None].astype(np.uint8), 3, axis=2)
+            shown = seen_by(camera, picture, None, frame.camera_to_world, frame.intrinsics, BLACK)
+            view = _without(view, shown.rgb[..., 0] > 0, self.background)
+        if index in self.doubted:
+            view = _without(view, _doubted_pixels(view, camera, *self.doubted[index]), self.background)
+        return view
 
 
 def plan_views(
@@ -186,17 +192,19 @@ def _evened(
     return replace(view, rgb=rgb)
 
 
-def _without_doubted(
-    view: DevelopedView,
-    camera: PosedCamera,
-    reduced: View,
-    doubted: Bool[np.ndarray, "height width"],
-    background: tuple[float, float, float],
-) -> DevelopedView:
-    """Marks pixels as unknown that lie where the reduced view is not believed."""
+def _doubted_pixels(
+    view: DevelopedView, camera: PosedCamera, reduced: View, doubted: Bool[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "height width"]:
+    """Returns the pixels that lie where the reduced view is not believed."""
     rays = view_rays(view.intrinsics) @ camera.camera_to_world[:3, :3].T
     pixel, _ = project(reduced, camera.camera_to_world[:3, 3] + rays)
-    unknown = ((pixel >= 0) & doubted.ravel()[pixel]).reshape(view.rgb.shape[:2])
+    return ((pixel >= 0) & doubted.ravel()[pixel]).reshape(view.rgb.shape[:2])
+
+
+def _without(
+    view: DevelopedView, unknown: Bool[np.ndarray, "height width"], background: tuple[float, float, float]
+) -> DevelopedView:
+    """Marks pixels as unknown."""
     known = ~unknown if view.known is None else view.known & ~unknown
     rgb = np.where(known[..., None], view.rgb, np.array(background, dtype=np.float32))
     return replace(view, rgb=rgb, known=None if known.all() else known)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from skimage.measure import label
 
 from privhead_ns.capture.crop import Sphere
@@ -27,6 +27,14 @@ NECK = 1.8
 """Cross-section over the neck's at which the shoulders begin."""
 ITERATIONS = 4
 """Of GrabCut."""
+WIDE = 0.1, 0.03
+"""Width of the band within and beyond the hull's outline, over a crop's side, in which colour finds what is no head.
+
+A hollow of the outline needs a wide one: no view's band reaches the bottom of it otherwise, and all agree on what is
+wrong. Measured on three photographed captures, median intersection over union with masks made by hand: 0.99, 0.95 and
+0.97, against 0.88, 0.87 and 0.96 with bands of 0.04, 0.03 and 0.02."""
+PATCH = 5
+"""Side in pixels of the smallest patch that counts as unsure."""
 
 
 @dataclass(frozen=True)
@@ -119,34 +127,49 @@ def footprint(body: Body, view: View) -> Bool[np.ndarray, "height width"]:
 
 
 def cut_out(
-    crop: Crop, expected: Bool[np.ndarray, "side side"], person: Float[np.ndarray, "side side"], band: float
-) -> UInt8[np.ndarray, "side side"]:
-    """Returns the mask of a crop, 255 on the head: the hull's footprint, with the outline where colours change.
+    crop: Crop, expected: Bool[np.ndarray, "side side"], inner: float, outer: float
+) -> Bool[np.ndarray, "side side"]:
+    """Returns the head in a crop: the hull's footprint, with the outline where colours change.
 
-    GrabCut (Rother et al. 2004) decides in a band about the footprint's outline; what segmentation says is its guess.
+    GrabCut (Rother et al. 2004) decides in a band along the footprint's outline.
 
     Args:
         crop: the colours.
-        expected: the hull's footprint.
-        person: probability of a person.
-        band: half width of the band over the crop's side.
+        expected: the hull's footprint, where the photograph shows.
+        inner, outer: width of the band within and beyond the footprint, over the crop's side.
     """
-    reach = max(2, round(band * len(expected)))
-    inner, outer = distance_from(~expected) > reach, distance_from(expected) <= reach
+    if not expected.any():
+        return expected
+    rows, columns = (np.flatnonzero(crop.shown.any(axis=axis)) for axis in (1, 0))
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # beyond it are no colours
+    within, beyond = (max(2, round(width * len(expected))) for width in (inner, outer))
     state = np.full(expected.shape, cv2.GC_BGD, np.uint8)
-    state[outer] = cv2.GC_PR_BGD
-    state[outer & (person > 0.5)] = cv2.GC_PR_FGD
-    state[inner] = cv2.GC_FGD
-    if not (inner.any() and (state == cv2.GC_BGD).any()):
-        return np.where(expected, 255, 0).astype(np.uint8)
-    state = cv2.grabCut(crop.rgb, state, None, *np.zeros((2, 1, 65)), ITERATIONS, cv2.GC_INIT_WITH_MASK)[0]  # pyright: ignore
-    head = (state & 1) > 0
-    pieces = np.asarray(label(head))
+    state[distance_from(expected) <= beyond] = cv2.GC_PR_BGD
+    state[expected] = cv2.GC_PR_FGD
+    state[distance_from(~expected) > within] = cv2.GC_FGD
+    state = state[window]
+    if not (state == cv2.GC_BGD).any():
+        return expected
+    rgb = np.ascontiguousarray(crop.rgb[window])
+    state = cv2.grabCut(rgb, state, None, *np.zeros((2, 1, 65)), ITERATIONS, cv2.GC_INIT_WITH_MASK)[0]  # pyright: ignore
+    head = np.zeros(expected.shape, dtype=bool)
+    head[window] = (state & 1) > 0
+    pieces = np.asarray(label(head & (crop.shown > 0)))
     if pieces.any():
         head = pieces == np.bincount(pieces[pieces > 0]).argmax()
-    return np.where(cv2.morphologyEx(head.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3))) > 0, 255, 0).astype(
-        np.uint8
-    )
+    return cv2.morphologyEx(head.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3))) > 0
+
+
+def unsure_pixels(
+    crop: Crop, expected: Bool[np.ndarray, "side side"], head: Bool[np.ndarray, "side side"]
+) -> Bool[np.ndarray, "side side"]:
+    """Returns where colour, with a wide band to decide in, contradicts a mask: patches, not the outline's pixels.
+
+    Measured on three photographed captures: 1 % of the head, and a seventh to a third of what is wrong by more than
+    1 % of the crop's side.
+    """
+    contradicted = (head != cut_out(crop, expected, *WIDE)).astype(np.uint8)
+    return cv2.morphologyEx(contradicted, cv2.MORPH_OPEN, np.ones((PATCH, PATCH), np.uint8)) > 0
 
 
 def _axes(up: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:

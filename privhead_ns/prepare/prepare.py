@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -33,7 +32,7 @@ from privhead_ns.prepare.silhouettes import (
     make_silhouettes,
     silhouette_view,
 )
-from privhead_ns.prepare.sources import Picture, Source, posed_sources, reduced_picture, save_picture
+from privhead_ns.prepare.sources import Mask, Picture, Source, posed_sources, reduced_picture, save_picture
 from privhead_ns.prepare.summary import PrepareSummary
 from privhead_ns.prepare.wishes import Wishes, check_wishes
 from privhead_ns.progress import tracked
@@ -89,9 +88,7 @@ def _write(
     silhouettes, made = _silhouettes(sources, pictures, up, console)
     keep = _agreeing(sources, silhouettes, left_out, made)
     sources, pictures = [sources[i] for i in keep], [pictures[i] for i in keep]
-    if silhouettes is not None:
-        masks = tuple(silhouettes.masks[i] for i in keep)
-        silhouettes = replace(silhouettes, masks=masks, agreement=silhouettes.agreement[keep])
+    silhouettes = None if silhouettes is None else silhouettes.of(keep)
     sphere = first_sphere(sources) if silhouettes is None else silhouettes.sphere
     face, face_seen = _face(sources, pictures, sphere, up)
     private = declare(sources, sphere.center, face, face_seen, wishes.neutral, wishes.sensitive)
@@ -205,6 +202,11 @@ def _write_pictures(
                 entry["mask_path"] = f"masks/{source.name}.png"
                 size = rgb.shape[1], rgb.shape[0]
                 save_picture(folder / f"masks/{source.name}.png", _mask(source, silhouettes.masks[index], size))
+                if silhouettes.unsure is not None and silhouettes.unsure[index].any():
+                    entry["known_path"] = f"known/{source.name}.png"
+                    (folder / "known").mkdir(exist_ok=True)
+                    known = 255 - silhouettes.unsure[index]
+                    save_picture(folder / f"known/{source.name}.png", _enlarged(known, size))
             entry |= {"w": camera.width, "h": camera.height, "fl_x": camera.fl_x, "fl_y": camera.fl_y}
             entry |= {"cx": camera.cx, "cy": camera.cy}
             entry |= dict(zip(("k1", "k2", "p1", "p2", "k3"), camera.distortion, strict=True))
@@ -213,8 +215,12 @@ def _write_pictures(
     return entries
 
 
-def _mask(source: Source, working: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _mask(source: Source, working: Mask, size: tuple[int, int]) -> Mask:
     """Returns a mask at the size of the stored photograph: the given one read again, a made one enlarged."""
     if source.mask is not None:
         return source.mask(size)
-    return np.where(cv2.resize(working, size, interpolation=cv2.INTER_LINEAR) > 127, 255, 0).astype(np.uint8)
+    return _enlarged(working, size)
+
+
+def _enlarged(shape: Mask, size: tuple[int, int]) -> Mask:
+    return np.where(cv2.resize(shape, size, interpolation=cv2.INTER_LINEAR) > 127, 255, 0).astype(np.uint8)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from rich.console import Console
 
 from privhead_ns.capture.camera import look_at_centre
@@ -16,7 +16,7 @@ from privhead_ns.capture.develop import develop
 from privhead_ns.capture.hull import View
 from privhead_ns.prepare import person
 from privhead_ns.prepare.crops import Crop, crop_about, onto_photograph
-from privhead_ns.prepare.made_masks import Body, agreed_body, cut_out, footprint
+from privhead_ns.prepare.made_masks import WIDE, Body, agreed_body, cut_out, footprint, unsure_pixels
 from privhead_ns.prepare.made_masks import agreement as agreement_of
 from privhead_ns.prepare.sources import Mask, Picture, Source
 from privhead_ns.progress import tracked
@@ -25,9 +25,9 @@ WORKING_SIDE = 800
 """Longer side in pixels of the pictures in which masks and faces are looked for."""
 ROUNDS = 2
 """Segmentations of crops, the later about the body that the earlier found."""
-BANDS, SURE = (0.04, 0.03, 0.02), 0.9
-"""Half width of the band about the hull's outline in which colour decides, over a crop's side, in each round of cutting
-out, and the share of views that must agree on a voxel between rounds."""
+BANDS, SURE = ((0.1, 0.04), WIDE, WIDE, (0.02, 0.02)), 0.9
+"""Width of the band within and beyond the hull's outline in which colour decides, over a crop's side, in each round of
+cutting out, and the share of views that must agree on a voxel between rounds."""
 GIVEN = 0.95
 """Share of the views that must agree on a voxel where masks are given: a few may be bad."""
 AROUND = 1.25
@@ -46,6 +46,16 @@ class Silhouettes:
     """Holds the head."""
     agreement: Float[np.ndarray, " n"]
     """Intersection over union of each mask and the hull's footprint."""
+    unsure: tuple[Mask, ...] | None = None
+    """255 where a mask is not to be believed; None where all are."""
+
+    def of(self, keep: Sequence[int]) -> Silhouettes:
+        """Returns those of some of the photographs."""
+        masks, unsure = (
+            None if all_of is None else tuple(all_of[i] for i in keep) for all_of in (self.masks, self.unsure)
+        )
+        assert masks is not None
+        return Silhouettes(masks, self.sphere, self.agreement[list(keep)], unsure)
 
 
 def first_sphere(sources: Sequence[Source]) -> Sphere:
@@ -73,9 +83,7 @@ def make_silhouettes(
     """
     with tracked(pictures, "Finding the person", console) as remaining:
         whole = [_as_bytes(person.segment(rgb)) for rgb in remaining]
-    sphere, views = first_sphere(sources), []
-    crops, persons, crop_masks = [], [], []
-    body = None
+    sphere, crops, body = first_sphere(sources), [], None
     for number in range(ROUNDS):
         crops = [crop_about(source.posed, rgb, sphere, up) for source, rgb in zip(sources, pictures, strict=True)]
         persons = [
@@ -85,29 +93,56 @@ def make_silhouettes(
         if number > 0:
             with tracked(crops, "Finding the head", console) as remaining:
                 persons = [(2 * one + _closer(crop)) / 4 for one, crop in zip(persons, remaining, strict=True)]
-        pairs = zip(crops, persons, strict=True)
-        views = [crop.view(((crop.shown > 0) * (1 + (likely > 0.5))).astype(np.uint8)) for crop, likely in pairs]
-        body = agreed_body(views, sphere, up)
+        body = agreed_body(_voters(crops, [likely > 0.5 for likely in persons]), sphere, up)
         if body is None:
             return None
         sphere = _around(body)
     assert body is not None
-    for band in BANDS:
-        crop_masks = []
-        with tracked(list(range(len(sources))), "Cutting out", console) as remaining:
-            for index in remaining:
-                expected = footprint(body, views[index]) & (crops[index].shown > 0)
-                crop_masks.append(cut_out(crops[index], expected, persons[index], band))
-        pairs = zip(crops, crop_masks, strict=True)
-        views = [crop.view(((crop.shown > 0) * (1 + (mask > 0))).astype(np.uint8)) for crop, mask in pairs]
-        refined = agreed_body(views, sphere, up, cut=False, share=SURE)
-        body = body if refined is None else refined
-    masks = []
-    for source, rgb, crop, mask in zip(sources, pictures, crops, crop_masks, strict=True):
-        full = onto_photograph(mask, crop.camera, source.posed, rgb.shape[1], rgb.shape[0])
-        masks.append(np.where(full > 127, 255, 0).astype(np.uint8))
-    agreement = [agreement_of(body, view) for view in views]
-    return Silhouettes(tuple(masks), _around(body), np.array(agreement))
+    return _cut_out_all(sources, pictures, crops, body, up, console)
+
+
+def _cut_out_all(
+    sources: Sequence[Source],
+    pictures: Sequence[Picture],
+    crops: Sequence[Crop],
+    body: Body,
+    up: Float[np.ndarray, " 3"],
+    console: Console,
+) -> Silhouettes:
+    """Cuts the head out of all photographs, in rounds after each of which they vote again on what belongs to it."""
+    heads = []
+    for inner, outer in BANDS:
+        with tracked(crops, "Cutting out", console) as remaining:
+            heads = [cut_out(crop, _expected(body, crop), inner, outer) for crop in remaining]
+        body = agreed_body(_voters(crops, heads), _around(body), up, cut=False, share=SURE) or body
+    unsure = [unsure_pixels(crop, _expected(body, crop), head) for crop, head in zip(crops, heads, strict=True)]
+    agreement = [agreement_of(body, view) for view in _voters(crops, heads)]
+    onto = [
+        tuple(
+            _onto_picture(shape, crop, source, rgb)
+            for shape, crop, source, rgb in zip(shapes, crops, sources, pictures, strict=True)
+        )
+        for shapes in (heads, unsure)
+    ]
+    return Silhouettes(onto[0], _around(body), np.array(agreement), onto[1])
+
+
+def _voters(crops: Sequence[Crop], heads: Sequence[Bool[np.ndarray, "side side"]]) -> list[View]:
+    """Returns crops as views whose silhouettes are 2 on the head, 1 beside it, and 0 beyond the photograph's edge."""
+    return [
+        crop.view(((crop.shown > 0) * (1 + head)).astype(np.uint8)) for crop, head in zip(crops, heads, strict=True)
+    ]
+
+
+def _expected(body: Body, crop: Crop) -> Bool[np.ndarray, "side side"]:
+    """Returns where a crop shows a body."""
+    return footprint(body, crop.view(crop.shown)) & (crop.shown > 0)
+
+
+def _onto_picture(shape: Bool[np.ndarray, "side side"], crop: Crop, source: Source, rgb: Picture) -> Mask:
+    """Returns a shape in a crop as one in the working picture, 255 inside."""
+    full = onto_photograph(_as_bytes(shape.astype(np.float64)), crop.camera, source.posed, rgb.shape[1], rgb.shape[0])
+    return np.where(full > 127, 255, 0).astype(np.uint8)
 
 
 def given_silhouettes(sources: Sequence[Source], up: Float[np.ndarray, " 3"]) -> Silhouettes | None:
