@@ -110,13 +110,17 @@ class Agreement(nn.Module):
         inside = (x >= 0) & (y >= 0) & (x <= width - 1) & (y <= height - 1)
         left, top = x.detach().long().clamp(0, width - 2), y.detach().long().clamp(0, height - 2)
         across, down = (x - left).clamp(0, 1)[..., None], (y - top).clamp(0, 1)[..., None]
-        view = views[..., None]
-        upper = torch.lerp(self.images[view, top, left], self.images[view, top, left + 1], across)
-        lower = torch.lerp(self.images[view, top + 1, left], self.images[view, top + 1, left + 1], across)
+        pixel = (views[..., None] * height + top) * width + left
+        upper = torch.lerp(self.pixels(pixel), self.pixels(pixel + 1), across)
+        lower = torch.lerp(self.pixels(pixel + width), self.pixels(pixel + width + 1), across)
         values, within = torch.lerp(upper, lower, down).unbind(-1)
         to_camera = F.normalize(pose[..., 3] - points.mean(dim=1, keepdim=True), dim=-1)
         facing = (to_camera * normals[:, None]).sum(dim=-1) > FACING
         return Patches(values, (inside & (within > 0.99)).all(dim=-1) & facing)
+
+    def pixels(self, index: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch 2"]:
+        """Returns the pixels of these numbers in all images, row by row."""
+        return self.images.flatten(0, 2).index_select(0, index.flatten()).unflatten(0, index.shape)
 
 
 def correlation(a: Float[Tensor, "*batch pixels"], b: Float[Tensor, "*batch pixels"]) -> Float[Tensor, "*batch"]:

@@ -23,11 +23,13 @@ Array: TypeAlias = np.ndarray
 
 ZERO, ONE, TINY = np.float32(0), np.float32(1), np.float32(1e-30)
 """In single precision: numba promotes the sum of a float32 and an integer to float64."""
+BLOCK = 1 << 12
+"""Values that stay in the cache between loops over them."""
 
 
-def compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], fastmath: set[str], inline: str = "never") -> Callable[..., Any]:
     """Compiles a function at its first call and caches the machine code on disk, in a user folder if need be."""
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath, "inline": inline}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # no folder for the cache is writable
@@ -36,6 +38,8 @@ def compiled(function: Callable[..., Any], fastmath: set[str]) -> Callable[..., 
 
 kernel = partial(compiled, fastmath=set())
 """Decorator of kernels, with strict arithmetic: the same sums whichever branch the compiler specialises a loop for."""
+inlined = partial(compiled, fastmath=set(), inline="always")
+"""Decorator of what kernels consist of: calls that LLVM does not inline take longer than the loops in them."""
 sum_kernel = partial(compiled, fastmath={"reassoc"})
 """Decorator of kernels whose sums may be reordered, to vectorise them. NaN and infinity are kept."""
 
@@ -62,7 +66,7 @@ def thread_pool(threads: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads)
 
 
-@kernel
+@inlined
 def locate(coordinate: np.float32, points: int) -> tuple[int, np.float32]:
     """Returns the cell that a coordinate in [0, 1] lies in, and its place in the cell, in [0, 1] or NaN."""
     if coordinate < ZERO:
@@ -155,7 +159,7 @@ def trilinear_to_positions(
         to_positions[i, 2] = slope_z * np.float32(nz - 1) if ZERO < positions[i, 2] < ONE else ZERO
 
 
-@kernel
+@inlined
 def neighbours(point: int, points: int, spacing: np.float32) -> tuple[int, int, np.float32]:
     """Returns between which points the difference at a point is taken along an axis, and the inverse distance."""
     low, high = max(point - 1, 0), min(point + 1, points - 1)
@@ -275,8 +279,14 @@ def damped_adam(
     Settings are learning rate, both β, both bias corrections, ε and damping.
     """
     rate, beta1, beta2, correction1, correction2, eps, damping = settings
-    for i in range(start, stop):
-        averages[i] += (ONE - beta1) * (gradients[i] - averages[i])
-        squares[i] += (ONE - beta2) * (gradients[i] * gradients[i] - squares[i])
-        ratio = averages[i] / correction1 / (np.sqrt(squares[i] / correction2) + eps)
-        values[i] -= rate * ratio * ratio * ratio / max(ratio * ratio + damping * damping, TINY)
+    least = damping * damping + TINY
+    for first in range(start, stop, BLOCK):
+        block = slice(first, min(first + BLOCK, stop))
+        gradient, average, square, value = gradients[block], averages[block], squares[block], values[block]
+        for i in range(len(value)):
+            average[i] += (ONE - beta1) * (gradient[i] - average[i])
+        for i in range(len(value)):
+            square[i] += (ONE - beta2) * (gradient[i] * gradient[i] - square[i])
+        for i in range(len(value)):
+            ratio = average[i] / correction1 / (np.sqrt(square[i] / correction2) + eps)
+            value[i] -= rate * ratio * ratio * ratio / (ratio * ratio + least)

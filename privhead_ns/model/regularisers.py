@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from privhead_ns.model.kernels import ONE, ZERO, Array, kernel, neighbours, run, sum_kernel
+from privhead_ns.model.kernels import ONE, ZERO, Array, inlined, kernel, neighbours, run, sum_kernel
 
 HALF, TWO, EPSILON = np.float32(0.5), np.float32(2), np.float32(1e-12)
 
@@ -124,13 +124,13 @@ def regularisers_to_sdf(
                         add(to_sdf, x, y, rows, axis, -TWO * factor / spacing[axis])
 
 
-@kernel
+@inlined
 def is_inner(grid: Float[Array, "x y z"], x: int, y: int) -> bool:
     """Returns whether a row has neighbours on all four sides."""
     return 0 < x < grid.shape[0] - 1 and 0 < y < grid.shape[1] - 1
 
 
-@kernel
+@inlined
 def differences(
     sdf: Float[Array, "x y z"], spacing: Float[Array, "3"], x: int, y: int, rows: Float[Array, "3 z"]
 ) -> None:
@@ -148,7 +148,7 @@ def differences(
     rows[2, last] = (sdf[x, y, last] - sdf[x, y, last - 1]) / spacing[2]
 
 
-@kernel
+@inlined
 def second_differences(
     sdf: Float[Array, "x y z"], spacing: Float[Array, "3"], x: int, y: int, rows: Float[Array, "3 z"]
 ) -> None:
@@ -164,14 +164,14 @@ def second_differences(
         rows[axis, 0] = rows[axis, last] = ZERO
 
 
-@kernel
+@inlined
 def add(out: Float[Array, "x y z"], x: int, y: int, rows: Float[Array, "3 z"], axis: int, factor: float) -> None:
     """Adds a row to a row of the grid."""
     for z in range(out.shape[2]):
         out[x, y, z] += factor * rows[axis, z]
 
 
-@kernel
+@inlined
 def add_beside(out: Float[Array, "x y z"], x: int, y: int, rows: Float[Array, "3 z"], low: float, high: float) -> None:
     """Adds the row of the z axis to the points before and behind its own."""
     for z in range(1, out.shape[2]):
