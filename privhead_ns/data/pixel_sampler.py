@@ -92,16 +92,16 @@ class PhasePixelSampler(PixelSampler):
         if "mask" in image_batch:
             near = known & grow(image_batch["mask"] > 0, self.config.outline_width)
         self.pools = {
-            "neutral": (known & ~protected[:, None, None]).nonzero(),
-            "neutral head": (near & ~protected[:, None, None]).nonzero(),
-            "protected": (known & protected[:, None, None]).nonzero(),
-            "protected head": (near & protected[:, None, None]).nonzero(),
+            "neutral": listed(known & ~protected[:, None, None]),
+            "neutral head": listed(near & ~protected[:, None, None]),
+            "protected": listed(known & protected[:, None, None]),
+            "protected head": listed(near & protected[:, None, None]),
         }
 
     def draw(self, kind: Literal["neutral", "protected"], number: int) -> Pixels:
         """Draws known pixels of one kind of views, most of them on or near the head; none if there is no such view."""
         if not len(self.pools[kind]):
-            return self.pools[kind]
+            return self.pools[kind].long()
         anywhere = round(number * self.config.background_share)
         return torch.cat([draw(self.pools[f"{kind} head"], number - anywhere), draw(self.pools[kind], anywhere)])
 
@@ -131,7 +131,12 @@ class PhasePixelSampler(PixelSampler):
 
 def draw(pool: Pixels, number: int) -> Pixels:
     """Draws rows with replacement; the pool may be empty if none are wanted."""
-    return pool[torch.randint(max(1, len(pool)), (number,), device=pool.device)]
+    return pool[torch.randint(max(1, len(pool)), (number,), device=pool.device)].long()
+
+
+def listed(mask: Bool[Tensor, "images height width"]) -> Int[Tensor, "n 3"]:
+    """Returns image, y and x of the pixels that are set, in a quarter of the memory that `nonzero` takes."""
+    return torch.cat([F.pad(image.nonzero().short(), (1, 0), value=number) for number, image in enumerate(mask)])
 
 
 def grow(mask: Bool[Tensor, "images height width 1"], width: int) -> Bool[Tensor, "images height width"]:
