@@ -48,8 +48,9 @@ def test_without_damping_it_is_adam(monkeypatch: pytest.MonkeyPatch, by_kernel: 
     torch.testing.assert_close(travel(gradients, damped), travel(gradients, plain), rtol=1e-4, atol=1e-6)
 
 
-def test_kernel_and_torch_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    gradients = torch.randn(20, 37, generator=torch.Generator().manual_seed(1)) + 0.3
+@pytest.mark.parametrize("number", [37, 2 * kernels.BLOCK + 5])
+def test_kernel_and_torch_agree(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    gradients = torch.randn(20, number, generator=torch.Generator().manual_seed(1)) + 0.3
     gradients[:, 5] = 0
     by_kernel = travel(gradients)
     monkeypatch.setattr(kernels, "supported", lambda *_: False)

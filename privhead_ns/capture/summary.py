@@ -106,7 +106,7 @@ class ProtectSummary:
                 f"  - {self.protected} protected views of {self.width}x{self.height} pixels as the strength of colour "
                 f"changes alone ({self.operator.name}, blur {self.operator.blur:g} pixels, {self.operator.levels} "
                 "levels);",
-                f"  - {self.silhouettes} outlines of the head;",
+                f"  - {self.silhouettes} outlines of the head, and which pixels are unknown;",
                 f"  - each camera's place and focal length, the box that holds the head{box} and, if known, the scale.",
                 "",
                 "Not in it:",

@@ -165,8 +165,8 @@ def unsure_pixels(
 ) -> Bool[np.ndarray, "side side"]:
     """Returns where colour, with a wide band to decide in, contradicts a mask: patches, not the outline's pixels.
 
-    Measured on three photographed captures: 1 % of the head, and a seventh to a third of what is wrong by more than
-    1 % of the crop's side.
+    Measured on three photographed captures: 0.2 to 1.5 % of the head's pixels, of which 65 to 84 % are right all the
+    same; 6 to 24 % of what is wrong by more than a sixtieth of the head's width is in it.
     """
     contradicted = (head != cut_out(crop, expected, *WIDE)).astype(np.uint8)
     return cv2.morphologyEx(contradicted, cv2.MORPH_OPEN, np.ones((PATCH, PATCH), np.uint8)) > 0

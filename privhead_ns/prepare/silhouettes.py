@@ -51,11 +51,8 @@ class Silhouettes:
 
     def of(self, keep: Sequence[int]) -> Silhouettes:
         """Returns those of some of the photographs."""
-        masks, unsure = (
-            None if all_of is None else tuple(all_of[i] for i in keep) for all_of in (self.masks, self.unsure)
-        )
-        assert masks is not None
-        return Silhouettes(masks, self.sphere, self.agreement[list(keep)], unsure)
+        unsure = None if self.unsure is None else tuple(self.unsure[i] for i in keep)
+        return Silhouettes(tuple(self.masks[i] for i in keep), self.sphere, self.agreement[list(keep)], unsure)
 
 
 def first_sphere(sources: Sequence[Source]) -> Sphere:
