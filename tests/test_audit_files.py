@@ -29,6 +29,7 @@ from privhead_ns.audit import files
 from privhead_ns.audit.files import Search, finds
 from privhead_ns.audit.rung import Rung
 from privhead_ns.audit.secrets import LUMINANCE, View, gather, sobel
+from privhead_ns.audit.sheet import EXACT, partial_correlation
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
@@ -255,3 +256,17 @@ def test_every_kind_of_leak_is_found(name: str, view: View, search: Search, tmp_
     LEAKS[name](tmp_path / name, view)
     [found] = finds(tmp_path, search)
     assert found.startswith(name)
+
+
+def test_a_spike_in_other_numbers_is_no_find_and_a_copy_beside_a_spike_is() -> None:
+    theirs = np.random.default_rng(0).normal(0, 0.01, (12, 12)).astype(np.float32)
+    theirs[5, 6] = 0.8
+    spike = np.random.default_rng(1).normal(0, 0.01, (12, 12)).astype(np.float32)
+    spike[5, 6] = 1.0
+    magnitude, chosen = np.abs(np.random.default_rng(2).normal(size=(12, 12))), np.ones((12, 12), dtype=bool)
+    assert np.corrcoef(spike.ravel(), theirs.ravel())[0, 1] > EXACT
+    assert partial_correlation(spike, theirs, magnitude, chosen) == 0
+    without = chosen.copy()
+    without[5, 6] = False
+    assert partial_correlation(3 * theirs + 1, theirs, magnitude, without) == pytest.approx(1, abs=1e-4)
+    assert partial_correlation(spike, theirs, magnitude, without) < 0.5
