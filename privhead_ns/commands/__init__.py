@@ -1,0 +1,1 @@
+"""What `privhead` offers, one function a command; its docstring is the help text."""

@@ -1,0 +1,102 @@
+"""The commands of the capture side: the only ones that see the photographs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+
+def prepare(
+    data: Path,
+    output_dir: Path,
+    masks: Path | None = None,
+    neutral: tuple[str, ...] = (),
+    sensitive: tuple[str, ...] = (),
+    marker_mm: float | None = None,
+    pupils_mm: float | None = None,
+    max_side: int = 1600,
+    frames: int = 80,
+) -> None:
+    """Turn photographs of a head, a video, or a capture of another program into a raw capture, on this machine.
+
+    It finds cameras and masks, says which photographs show the face, and draws sheet.png for you to check. Nothing is
+    uploaded or downloaded. The same command goes on where it was killed.
+
+    Args:
+        data: Folder of photographs, a video, or a capture with cameras: COLMAP, Nerfstudio, instant-ngp, Blender,
+            Polycam, Record3D, NeRFCapture, Metashape or RealityCapture.
+        output_dir: Folder to write the raw capture into; it must not exist yet. It shows the face: keep it.
+        masks: Folder with a mask for each photograph, white on the head, of the same name or named IMAGE.png.
+        neutral: Globs of photographs that show no face, whatever was found.
+        sensitive: Globs of photographs that show a face, whatever was found.
+        marker_mm: Side in millimetres of a printed ArUco or AprilTag marker beside the head.
+        pupils_mm: Distance of the pupils in millimetres.
+        max_side: Longer side in pixels to which larger photographs are reduced.
+        frames: Frames to take from a video: the sharpest of as many equal stretches.
+    """
+    from privhead_ns.prepare.prepare import prepare as make_capture
+    from privhead_ns.prepare.wishes import Wishes
+
+    wishes = Wishes(masks, neutral, sensitive, marker_mm, pupils_mm, max_side, frames)
+    print(make_capture(data, output_dir, wishes, Console()).in_plain_words())
+
+
+def protect(
+    data: Path,
+    output_dir: Path,
+    operator: str = "sobel",
+    blur: float = 0.0,
+    levels: int = 65536,
+    size: int = 128,
+    background: tuple[float, float, float] = (0.0, 0.0, 0.0),
+    neutral: tuple[str, ...] = (),
+    sensitive: tuple[str, ...] = (),
+    face_direction: tuple[float, float, float] | None = None,
+    neutral_beyond_deg: float = 100.0,
+    allow_face: tuple[str, ...] = (),
+    box: tuple[float, float, float, float, float, float] | None = None,
+    ignore_masks: bool = False,
+    preview: Path | None = None,
+) -> None:
+    """Turn raw photographs of a head into a protected capture: the only folder that may leave this machine.
+
+    A photograph that nothing declares neutral counts as sensitive: neither "sensitive": false in transforms.json, nor
+    --neutral, nor --face-direction.
+
+    Args:
+        data: Folder of the raw capture: transforms.json and the photographs.
+        output_dir: Folder to write the protected capture into; it must not exist yet. Its owner alone may read it.
+        operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
+        blur: Standard deviation in pixels of a Gaussian blur before the operator.
+        levels: Number of values that a stored magnitude can take, 2 to 65536.
+        size: Side of the stored views in pixels: squares about the head, never enlarged.
+        background: Colour between 0 and 1 to put behind the head where there is a mask or an alpha channel.
+        neutral: Globs of photographs that show no face.
+        sensitive: Globs of photographs that show a face.
+        face_direction: Direction in which the face looks, in the capture's frame.
+        neutral_beyond_deg: With --face-direction: photographs taken from farther off it than this are neutral.
+        allow_face: Globs of neutral photographs to accept although a face detector fires.
+        box: Box that holds the head, x0 y0 z0 x1 y1 z1 in the capture's frame; by default found from the masks.
+        ignore_masks: Use neither masks nor alpha channels: all views keep their surroundings.
+        preview: PNG to write that shows each photograph beside what leaves: for your own eyes.
+    """
+    from privhead_ns.capture import protect as capture_side
+    from privhead_ns.operators import OperatorConfig
+
+    summary = capture_side.protect(
+        data,
+        output_dir,
+        OperatorConfig(operator, blur, levels),
+        size=size,
+        background=background,
+        neutral=neutral,
+        sensitive=sensitive,
+        face_direction=face_direction,
+        neutral_beyond_deg=neutral_beyond_deg,
+        allow_face=allow_face,
+        box=box,
+        ignore_masks=ignore_masks,
+        preview=preview,
+    )
+    print(summary.in_plain_words())
