@@ -23,10 +23,10 @@ from privhead_ns.errors import UserError
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
-from privhead_ns.model.visual_hull import Silhouette, hull_sdf
 from privhead_ns.opening_view import OpeningView
 from privhead_ns.optimizer import DampedAdamConfig
 from privhead_ns.phases import PhaseSchedule
+from privhead_ns.start import start_sdf
 
 EXTRA_STATE = "_model._extra_state"
 """Key of `PrivheadModel.get_extra_state` in the state of a pipeline."""
@@ -67,19 +67,15 @@ class PrivheadPipeline(VanillaPipeline):
         self.set_step(0)
 
     def look_at_views(self, dataset: PrivheadDataset) -> None:
-        """Gives the model what it compares patches of, and starts from the visual hull where there are silhouettes."""
-        wanted, cameras = ("magnitude", "within", "known", "mask"), dataset.cameras.to("cpu")
-        loaded = (dataset[index] for index in range(len(dataset)))
-        views = [{key: view[key] for key in wanted if key in view} for view in loaded]
+        """Gives the model what it compares patches of, and starts from silhouettes and template."""
+        cameras = dataset.cameras.to("cpu")
+        wanted = ("magnitude", "within")
+        views = [{key: view[key] for key in wanted} for view in (dataset[index] for index in range(len(dataset)))]
         lenses = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
-        magnitudes, within = (torch.stack([view[key][..., 0] for view in views]) for key in ("magnitude", "within"))
+        magnitudes, within = (torch.stack([view[key][..., 0] for view in views]) for key in wanted)
         cast(PrivheadModel, self.model).compare_patches(Agreement(magnitudes, within, cameras.camera_to_worlds, lenses))
-        if "mask" in views[0]:
-            silhouettes = [
-                Silhouette(view["mask"][..., 0], view["known"][..., 0], pose, *lens.tolist())
-                for view, pose, lens in zip(views, cameras.camera_to_worlds, lenses, strict=True)
-            ]
-            cast(HeadField, self.model.field).start_as(lambda points: hull_sdf(points, silhouettes))
+        if (sdf := start_sdf(dataset)) is not None:
+            cast(HeadField, self.model.field).start_as(sdf)
 
     def set_step(self, step: int) -> None:
         """Brings data, losses, β and viewer to the phase of a step."""

@@ -54,6 +54,13 @@ def test_one_bad_mask_does_not_cut_the_head(directions: np.ndarray, points: torc
     assert (hull_sdf(points, views)[inside] < 0).all()
 
 
+def test_a_few_views_from_one_side_all_carve(points: torch.Tensor) -> None:
+    angles = np.radians([-55, -35, -15, 0, 15, 35, 55])
+    views = [silhouette(np.array([np.cos(angle), np.sin(angle), 0.0])) for angle in angles]
+    beside = (points[:, 1].abs() > RADIUS + 0.05) | (points[:, 2].abs() > RADIUS + 0.05)
+    assert (hull_sdf(points, views)[beside & (points[:, 0].abs() < 0.1)] > 0).all()
+
+
 def test_what_is_not_known_carves_nothing(directions: np.ndarray, points: torch.Tensor) -> None:
     views = [silhouette(direction) for direction in directions]
     blind = [view._replace(mask=torch.zeros_like(view.mask), known=torch.zeros_like(view.mask)) for view in views[:20]]

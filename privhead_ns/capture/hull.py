@@ -164,6 +164,13 @@ def distance_from(pixels: Bool[np.ndarray, "height width"]) -> Float[np.ndarray,
     return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
+def signed_distance(view: View) -> Float[np.ndarray, "height width"]:
+    """Returns the distance of pixels to the view's outline in pixels, negative inside the silhouette."""
+    assert view.silhouette is not None
+    head = view.silhouette > 0
+    return np.where(head, 0.5 - distance_from(~head), distance_from(head) - 0.5)
+
+
 def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
     """Returns the box around the largest body of voxels that no view sees outside the silhouette.
 

@@ -14,9 +14,11 @@ from jaxtyping import Bool, Float, UInt16
 from PIL import Image
 from rich.console import Console
 from torch import Tensor
+from trimesh import Trimesh
 
 from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.develop import DevelopedView
+from privhead_ns.capture.hull import View
 from privhead_ns.capture.mask_files import check_masks_complete, unused_mask, without_masks
 from privhead_ns.capture.preview import save_preview
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE, load_protected_capture
@@ -29,6 +31,8 @@ from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.operators import Operator, OperatorConfig, quantise
 from privhead_ns.progress import tracked
+from privhead_ns.template.files import TEMPLATE_FILE, choose_template, write_template
+from privhead_ns.template.pose import mean_direction, pose_template
 
 Box = tuple[float, float, float, float, float, float]
 """x0 y0 z0 x1 y1 z1 in the capture's own frame."""
@@ -48,6 +52,7 @@ def protect(
     allow_face: Sequence[str] = (),
     box: Box | None = None,
     ignore_masks: bool = False,
+    template: str | None = None,
     preview: Path | None = None,
     console: Console | None = None,
 ) -> ProtectSummary:
@@ -65,6 +70,7 @@ def protect(
         allow_face: globs of neutral frames to take although a face is found in them.
         box: holds the head; None to find it.
         ignore_masks: whether to use neither masks nor alpha channels.
+        template: `average`, or a mesh file: where training starts, beside the silhouettes; None for no template.
         preview: PNG to write that shows each photograph beside what leaves; for the owner's eyes alone.
         console: where progress is shown.
 
@@ -77,6 +83,7 @@ def protect(
     if preview is not None:
         _check_preview(preview)
     sigma = operator.setup()
+    shape = None if template is None else choose_template(template)
     capture = load_raw_capture(data)
     if ignore_masks:
         capture = without_masks(capture)
@@ -88,11 +95,11 @@ def protect(
     surveyed = survey(capture, look, console or Console())
     _check_copies(capture, surveyed.digests, is_sensitive)
     check_masks_complete(capture, surveyed.views)
-    if all(is_sensitive) and surveyed.views[0].silhouette is None:
+    if all(is_sensitive) and surveyed.views[0].silhouette is None and shape is None:
         raise UserError(
             f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks, so nothing would "
-            "tell where the head is: add a mask_path to every frame, or declare those that show no face with --neutral "
-            "GLOB."
+            "tell where the head is: add a mask_path to every frame, declare those that show no face with --neutral "
+            "GLOB, or pass --template average."
         )
     aabb = None if box is None else _read_box(box) - capture.origin
     plan, aabb, doubtful = plan_views(capture, surveyed, size, background, aabb)
@@ -120,6 +127,9 @@ def protect(
                 "mm_per_unit": capture.mm_per_unit,
             },
         }
+        if shape is not None:
+            write_template(_posed(shape, surveyed.views, is_sensitive, aabb, face_direction), folder)
+            content["privhead"]["template"] = TEMPLATE_FILE
         (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         if preview is not None:
             save_preview(preview, surveyed.thumbnails, load_protected_capture(folder))
@@ -139,6 +149,7 @@ def protect(
         native_size=plan.native_size,
         box_size=tuple((aabb[1] - aabb[0]).tolist()),
         brightest=float(plan.gains.max() / plan.gains.min()),
+        template=template,
     )
 
 
@@ -170,6 +181,20 @@ def magnitude_image(
     if known is not None:
         result[cv2.dilate((~known).astype(np.uint8), np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) > 0] = 0
     return result
+
+
+def _posed(
+    template: Trimesh,
+    views: Sequence[View],
+    is_sensitive: Sequence[bool],
+    box: Float[np.ndarray, "2 3"],
+    face_direction: Vector | None,
+) -> Trimesh:
+    """Returns the template in the capture's frame; by default it looks at the middle of the sensitive views."""
+    if face_direction is not None:
+        return pose_template(template, views, box, np.array(face_direction))
+    facing = [view for view, private in zip(views, is_sensitive, strict=True) if private]
+    return pose_template(template, views, box, mean_direction(facing, box.mean(axis=0)))
 
 
 def _check_background(background: Vector) -> None:

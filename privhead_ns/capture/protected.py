@@ -5,6 +5,7 @@ neutral/000.png     8-bit RGB; there need not be any
 protected/003.png   16-bit single channel, the magnitude that σ left
 masks/000.png       8-bit grey, 255 on the head, 0 elsewhere, grey along the outline alone; where there was a mask
 known/000.png       8-bit grey, 255 where something is known of the view; where that is not everywhere
+template.ply        closed mesh of vertices and faces alone, in the capture's frame; where one was asked for
 """
 
 from __future__ import annotations
@@ -79,6 +80,8 @@ class ProtectedCapture:
     aabb: Float[np.ndarray, "2 3"]
     """Lower and upper corner of a box that holds the head, in the capture's own frame."""
     mm_per_unit: float | None
+    template_path: Path | None
+    """A closed mesh in the capture's frame that training starts from; None where there is none."""
 
     @property
     def masked(self) -> bool:
@@ -168,6 +171,7 @@ def _read_about(about: Any, path: Path) -> dict[str, Any]:
         "background": tuple(background.tolist()),
         "aabb": aabb,
         "mm_per_unit": None if about.get("mm_per_unit") is None else read_positive(about, "mm_per_unit", where),
+        "template_path": None if about.get("template") is None else _inside(path.parent, about["template"], where),
     }
 
 

@@ -60,6 +60,8 @@ class ProtectSummary:
     """Side that views of the photographs' own resolution would have: the median."""
     box_size: tuple[float, ...] = ()
     """Sides of the head's box in the capture's units."""
+    template: str | None = None
+    """Name of the template that was posed in the capture."""
     brightest: float = 1.0
     """Largest gain of a photograph over the smallest; 1 where photographs count as equally exposed."""
 

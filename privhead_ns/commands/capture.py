@@ -57,6 +57,7 @@ def protect(
     allow_face: tuple[str, ...] = (),
     box: tuple[float, float, float, float, float, float] | None = None,
     ignore_masks: bool = False,
+    template: str | None = None,
     preview: Path | None = None,
 ) -> None:
     """Turn raw photographs of a head into a protected capture: the only folder that may leave this machine.
@@ -79,6 +80,8 @@ def protect(
         allow_face: Globs of neutral photographs to accept although a face detector fires.
         box: Box that holds the head, x0 y0 z0 x1 y1 z1 in the capture's frame; by default found from the masks.
         ignore_masks: Use neither masks nor alpha channels: all views keep their surroundings.
+        template: Where training starts beside the silhouettes: average, a head of nobody, or a mesh file of yours,
+            closed, the face along +x, z up. For photographs from the front only, or without masks.
         preview: PNG to write that shows each photograph beside what leaves: for your own eyes.
     """
     from privhead_ns.capture import protect as capture_side
@@ -97,6 +100,7 @@ def protect(
         allow_face=allow_face,
         box=box,
         ignore_masks=ignore_masks,
+        template=template,
         preview=preview,
     )
     print(summary.in_plain_words())

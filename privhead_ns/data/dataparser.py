@@ -77,6 +77,7 @@ class PrivheadDataParser(DataParser):
                 "frame": frame,
                 "pixel_size": pixel_size(capture) / frame.side,
                 "mm_per_unit": capture.mm_per_unit,
+                "template": capture.template_path,
             },
         )
 

@@ -45,7 +45,7 @@ class PrivheadDataset(InputDataset):
             image = self.get_image_float32(image_idx)
         magnitude = self.magnitude(image_idx)
         known = self.known(image_idx)
-        mask = torch.ones_like(magnitude)
+        mask = self.mask(image_idx)
         data: dict[str, int | Tensor] = {
             "image_idx": image_idx,
             "image": image,
@@ -54,11 +54,15 @@ class PrivheadDataset(InputDataset):
             "sigma_known": whole(known, self.operator.margin)[..., None],
             "protected": torch.tensor(self.protected[image_idx]),
         }
-        if self._dataparser_outputs.mask_filenames is not None:
-            mask = torch.from_numpy(read_mask(self._dataparser_outputs.mask_filenames[image_idx]))
+        if mask is not None:
             data["mask"] = mask[..., None]
-        data["within"] = whole(mask * known, self.operator.margin)[..., None]
+        data["within"] = whole(known if mask is None else mask * known, self.operator.margin)[..., None]
         return data
+
+    def mask(self, image_idx: int) -> Float[Tensor, "height width"] | None:
+        """Returns the share of each pixel of a view that the head covers; None where the capture has no masks."""
+        paths = self._dataparser_outputs.mask_filenames
+        return None if paths is None else torch.from_numpy(read_mask(paths[image_idx]))
 
     def known(self, image_idx: int) -> Float[Tensor, "height width"]:
         """Returns 1 where something is known of a view, 0 elsewhere."""

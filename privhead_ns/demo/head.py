@@ -80,7 +80,9 @@ class Capsule:
         return np.sqrt(np.einsum("in,in->n", offset, offset)) - self.radii[0] - (self.radii[1] - self.radii[0]) * along
 
 
-SKIN: dict[str, Ellipsoid | Capsule] = {
+Parts = dict[str, Ellipsoid | Capsule]
+
+SKIN: Parts = {
     "cranium": Ellipsoid((-0.08, 0, 0.24), (0.49, 0.385, 0.44), 0),
     "forehead": Ellipsoid((0.12, 0, 0.25), (0.295, 0.30, 0.30), 0.10),
     "midface": Ellipsoid((0.10, 0, -0.10), (0.285, 0.30, 0.34), 0.12),
@@ -112,7 +114,7 @@ SKIN: dict[str, Ellipsoid | Capsule] = {
     "ear fold": Ellipsoid((-0.075, 0.385, 0.03), (0.022, 0.020, 0.075), 0.02, turn=(8, -10, -25)),
     "tragus": Ellipsoid((0.005, 0.362, -0.02), (0.022, 0.018, 0.030), 0.03),
 }
-HAIR: dict[str, Ellipsoid | Capsule] = {
+HAIR: Parts = {
     "cap": Ellipsoid((-0.09, 0, 0.27), (0.53, 0.430, 0.475), 0),
     "face": Ellipsoid((0.58, 0, 0.08), (0.38, 0.42, 0.40), 0.05, carve=True),
     "ears": Ellipsoid((0.00, 0.42, -0.05), (0.14, 0.16, 0.19), 0.06, carve=True),
@@ -127,7 +129,8 @@ def _smooth_minimum(
     return np.minimum(first, second) - closeness * closeness / (4 * max(width, 1e-6))
 
 
-def _assemble(parts: dict[str, Ellipsoid | Capsule], points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
+def assemble(parts: Parts, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
+    """Returns the signed distance to the parts, joined and carved in the order of the table; y is folded at 0."""
     folded = points * np.float32(1)
     folded[1] = np.abs(folded[1])
     total = np.full(points.shape[1], 1e3, np.float32)
@@ -166,7 +169,7 @@ def _strands(points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
 
 def _layers(points: Float[np.ndarray, "3 n"]) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
     """Returns the distances to skin and hair; the relief of the hair is left out where the skin is nearer anyway."""
-    skin, hair = _assemble(SKIN, points), _assemble(HAIR, points)
+    skin, hair = assemble(SKIN, points), assemble(HAIR, points)
     near = np.flatnonzero(hair - RELIEF < HAIR_STEEPNESS * skin)
     hair[near] -= np.float32(RELIEF) * _strands(points[:, near])
     return skin, hair / np.float32(HAIR_STEEPNESS)

@@ -14,6 +14,8 @@ from torch import Tensor
 
 OBJECTIONS = 6
 """Most views whose objections are weighed at a point."""
+VIEWS_PER_OBJECTION = 5
+"""Views for each objection that is weighed: a few views from one side have no second opinion of a point."""
 TOLERANCE = 0.01
 """How much deeper each further objecting view may carve, in units of the frame of training."""
 SEEN = 0.2
@@ -42,7 +44,7 @@ def hull_sdf(points: Float[Tensor, "n 3"], views: Sequence[Silhouette]) -> Float
     Each view gives the distance to the cone of its silhouette, and the hull's is the largest of them. So that one bad
     mask cannot cut the head, k objecting views carve at most (k - 1) `TOLERANCE` deeper than the (k + 1)-th allows.
     """
-    count = min(OBJECTIONS, len(views))
+    count = min(OBJECTIONS, max(1, len(views) // VIEWS_PER_OBJECTION))
     largest = points.new_full((count, len(points)), -FAR)
     seen = points.new_zeros(len(points))
     for view in views:

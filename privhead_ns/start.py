@@ -1,0 +1,45 @@
+"""Where training starts: in the visual hull of the silhouettes and in the template, where there are such."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import trimesh
+from jaxtyping import Float
+from torch import Tensor
+
+from privhead_ns.data.dataset import PrivheadDataset
+from privhead_ns.data.frame import TrainingFrame
+from privhead_ns.model.template import template_sdf
+from privhead_ns.model.visual_hull import Silhouette, hull_sdf
+from privhead_ns.template.files import read_template
+
+Sdf = Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]
+
+
+def start_sdf(dataset: PrivheadDataset) -> Sdf | None:
+    """Returns the signed distance in the frame of training that training starts from; None if the capture has none.
+
+    With silhouettes and a template it is that of their intersection.
+    """
+    bounds: list[Sdf] = []
+    if silhouettes := _silhouettes(dataset):
+        bounds.append(lambda points: hull_sdf(points, silhouettes))
+    if (path := dataset.metadata["template"]) is not None:
+        frame: TrainingFrame = dataset.metadata["frame"]
+        mesh = read_template(path)
+        bounds.append(template_sdf(trimesh.Trimesh(frame.to_training(mesh.vertices), mesh.faces, process=False)))
+    if not bounds:
+        return None
+    return lambda points: torch.stack([bound(points) for bound in bounds]).amax(dim=0)
+
+
+def _silhouettes(dataset: PrivheadDataset) -> list[Silhouette]:
+    cameras = dataset.cameras.to("cpu")
+    lenses = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
+    return [
+        Silhouette(mask, dataset.known(index), pose, *lens.tolist())
+        for index, (pose, lens) in enumerate(zip(cameras.camera_to_worlds, lenses, strict=True))
+        if (mask := dataset.mask(index)) is not None
+    ]
