@@ -303,7 +303,7 @@ def sources(count: int = 12, declared: bool | None = None) -> list[Source]:
 
 
 def test_views_from_behind_are_neutral_and_nothing_else() -> None:
-    face, none = Face(np.array([1.0, 0.0, 0.0]), 0.3, 5), np.zeros(12, bool)
+    face, none = Face(np.array([1.0, 0.0, 0.0]), {}, 5), np.zeros(12, bool)
     private = declare(sources(), np.zeros(3), face, none, (), ())
     angle = np.minimum(np.arange(12), 12 - np.arange(12)) * 30
     assert private == (angle <= 115).tolist()

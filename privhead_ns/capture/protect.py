@@ -31,7 +31,7 @@ from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.operators import Operator, OperatorConfig, quantise
 from privhead_ns.progress import tracked
-from privhead_ns.template.files import TEMPLATE_FILE, choose_template, write_template
+from privhead_ns.template.files import TEMPLATE_FILE, Template, choose_template, write_template
 from privhead_ns.template.pose import mean_direction, pose_template
 
 Box = tuple[float, float, float, float, float, float]
@@ -128,7 +128,7 @@ def protect(
             },
         }
         if shape is not None:
-            write_template(_posed(shape, surveyed.views, is_sensitive, aabb, face_direction), folder)
+            write_template(_posed(shape, capture, surveyed.views, is_sensitive, aabb, face_direction), folder)
             content["privhead"]["template"] = TEMPLATE_FILE
         (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         if preview is not None:
@@ -184,17 +184,17 @@ def magnitude_image(
 
 
 def _posed(
-    template: Trimesh,
+    template: Template,
+    capture: RawCapture,
     views: Sequence[View],
     is_sensitive: Sequence[bool],
     box: Float[np.ndarray, "2 3"],
     face_direction: Vector | None,
 ) -> Trimesh:
     """Returns the template in the capture's frame; by default it looks at the middle of the sensitive views."""
-    if face_direction is not None:
-        return pose_template(template, views, box, np.array(face_direction))
     facing = [view for view, private in zip(views, is_sensitive, strict=True) if private]
-    return pose_template(template, views, box, mean_direction(facing, box.mean(axis=0)))
+    direction = mean_direction(facing, box.mean(axis=0)) if face_direction is None else np.array(face_direction)
+    return pose_template(template, views, box, direction, capture.landmarks)
 
 
 def _check_background(background: Vector) -> None:

@@ -18,6 +18,7 @@ from privhead_ns.capture.transforms import (
     read_frames,
     read_json,
     read_number,
+    read_points,
     read_pose,
     read_positive,
     read_size,
@@ -69,6 +70,8 @@ class RawCapture:
     """Millimetres in one unit of the camera poses, where known."""
     origin: Float[np.ndarray, " 3"]
     """What was subtracted from the camera positions in transforms.json: zero but in geographic frames."""
+    landmarks: dict[str, Float[np.ndarray, " 3"]]
+    """Places of the face that `prepare` found, by name."""
 
 
 def load_raw_capture(folder: Path) -> RawCapture:
@@ -98,7 +101,8 @@ def load_raw_capture(folder: Path) -> RawCapture:
     origin = frame_origin(np.stack([frame.camera_to_world for frame in frames]))
     for frame in frames:
         frame.camera_to_world[:3, 3] -= origin
-    return RawCapture(folder, orient(frames, path, silhouette_agreement), _read_scale(content, path), origin)
+    landmarks = {name: place - origin for name, place in read_points(content, "face_landmarks", path).items()}
+    return RawCapture(folder, orient(frames, path, silhouette_agreement), _read_scale(content, path), origin, landmarks)
 
 
 def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"] | None]:

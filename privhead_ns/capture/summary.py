@@ -79,6 +79,7 @@ class ProtectSummary:
         more = f" and {self.neutral - NAMED} more" if self.neutral > NAMED else ""
         names = ", ".join(self.neutral_names[:NAMED])
         box = f" ({' x '.join(f'{side:.3g}' for side in self.box_size)} units)" if self.box_size else ""
+        template = f", where the template ({self.template}) stands in it" if self.template else ""
         remarks = [
             *([SCALED_REMARK.format(*self.resized_from)] if self.resized_from else []),
             *([UNUSED_MASK_REMARK.format(*self.unused_mask)] if self.unused_mask else []),
@@ -109,7 +110,8 @@ class ProtectSummary:
                 f"changes alone ({self.operator.name}, blur {self.operator.blur:g} pixels, {self.operator.levels} "
                 "levels);",
                 f"  - {self.silhouettes} outlines of the head, and which pixels are unknown;",
-                f"  - each camera's place and focal length, the box that holds the head{box} and, if known, the scale.",
+                f"  - each camera's place and focal length, the box that holds the head{box}{template} and, if known, "
+                "the scale.",
                 "",
                 "Not in it:",
                 f"  - any colour of the {self.protected} protected views;",

@@ -91,6 +91,22 @@ def read_size(entry: dict[str, Any], key: str, where: str) -> int:
     return int(value)
 
 
+def read_points(content: dict[str, Any], key: str, path: Path) -> dict[str, Float[np.ndarray, " 3"]]:
+    """Returns the points of an entry {name: [x, y, z]}; none where it is missing.
+
+    Raises:
+        UserError: if it is anything else.
+    """
+    entry = content.get(key, {})
+    try:
+        points = {str(name): np.array(place, dtype=np.float64) for name, place in entry.items()}
+    except (AttributeError, TypeError, ValueError):
+        points = {"": np.empty(0)}
+    if any(place.shape != (3,) or not np.isfinite(place).all() for place in points.values()):
+        raise UserError(f"{path}: {key} must name points of three finite numbers each; correct it or drop it.")
+    return points
+
+
 def read_pose(frame: dict[str, Any], where: str) -> Float[np.ndarray, "4 4"]:
     """Returns the camera-to-world matrix of a frame (OpenGL: x right, y up, the camera looks along -z).
 

@@ -13,10 +13,15 @@ from privhead_ns.prepare.crops import Crop
 from privhead_ns.prepare.person import PUPILS, face_landmarks
 from privhead_ns.prepare.triangulate import rays_through, triangulate
 
-SIDES = (33, 263)
-"""Landmarks at the outer corners of the subject's right and left eye."""
-HEIGHT = (152, 10)
-"""Landmarks at the chin and the upper forehead."""
+LANDMARKS = {
+    "right_eye": 33,
+    "left_eye": 263,
+    "chin": 152,
+    "forehead": 10,
+    "right_pupil": PUPILS[0],
+    "left_pupil": PUPILS[1],
+}
+"""Numbers of landmarks among the detector's: outer corners of the subject's eyes, the middle of chin and hairline."""
 LEAST_VIEWS, LEAST_SHARE = 6, 2 / 3
 """Photographs in which the landmarks must agree, and their share of those in which the detector saw a face.
 
@@ -35,10 +40,15 @@ class Face:
 
     direction: Float[np.ndarray, " 3"]
     """In which it looks; a unit vector."""
-    pupils: float
-    """Distance of the pupils in units."""
+    landmarks: dict[str, Float[np.ndarray, " 3"]]
+    """Where `LANDMARKS` are."""
     views: int
     """Photographs in which it was found."""
+
+    @property
+    def pupils(self) -> float:
+        """Distance of the pupils in units."""
+        return float(np.linalg.norm(self.landmarks["left_pupil"] - self.landmarks["right_pupil"]))
 
 
 def find_face(crops: Sequence[Crop]) -> tuple[Face | None, Bool[np.ndarray, " n"]]:
@@ -58,20 +68,19 @@ def find_face(crops: Sequence[Crop]) -> tuple[Face | None, Bool[np.ndarray, " n"
 
 
 def _face(cameras: Sequence[PosedCamera], pixels: Float[np.ndarray, "views 478 2"]) -> Face | None:
-    landmarks = (*SIDES, *HEIGHT, *PUPILS)
-    rays = [rays_through(camera, pixels[view][list(landmarks)]) for view, camera in enumerate(cameras)]
+    rays = [rays_through(camera, pixels[view][list(LANDMARKS.values())]) for view, camera in enumerate(cameras)]
     origins = np.stack([camera.camera_to_world[:3, 3] for camera in cameras])
     points, agreeing = triangulate(origins, np.stack(rays), TOLERANCE)
     if np.count_nonzero(agreeing) < max(LEAST_VIEWS, LEAST_SHARE * len(cameras)):
         return None
-    right, left, chin, forehead, right_pupil, left_pupil = points
-    direction = np.cross(left - right, forehead - chin)
+    landmarks = dict(zip(LANDMARKS, points, strict=True))
+    direction = np.cross(landmarks["left_eye"] - landmarks["right_eye"], landmarks["forehead"] - landmarks["chin"])
     direction /= np.linalg.norm(direction)
     towards = origins[agreeing] - points.mean(axis=0)
     cosine = towards @ direction / np.linalg.norm(towards, axis=1)
     if (cosine < np.cos(np.radians(WIDEST))).any():
         return None
-    return Face(direction, float(np.linalg.norm(left_pupil - right_pupil)), int(np.count_nonzero(agreeing)))
+    return Face(direction, landmarks, int(np.count_nonzero(agreeing)))
 
 
 def angles_from(

@@ -22,8 +22,12 @@ class Frame:
         """Returns a camera's pose in the frame."""
         pose = np.eye(4)
         pose[:3, :3] = self.rotation @ camera_to_world[:3, :3]
-        pose[:3, 3] = self.scale * self.rotation @ (camera_to_world[:3, 3] - self.centre)
+        pose[:3, 3] = self.point(camera_to_world[:3, 3])
         return pose
+
+    def point(self, point: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " 3"]:
+        """Returns a point in the frame."""
+        return self.scale * self.rotation @ (point - self.centre)
 
     def direction(self, vector: Float[np.ndarray, " 3"]) -> Float[np.ndarray, " 3"]:
         """Returns a direction in the frame."""

@@ -100,7 +100,9 @@ def _write(
     entries = _write_pictures(folder, sources, silhouettes, private, frame, wishes.max_side, console)
     content = {"camera_model": "OPENCV", "frames": entries}
     content |= {} if mm_per_unit is None else {"mm_per_unit": mm_per_unit}
-    content |= {} if face is None else {"face_direction": frame.direction(face.direction).round(4).tolist()}
+    if face is not None:
+        content["face_direction"] = frame.direction(face.direction).round(4).tolist()
+        content["face_landmarks"] = {name: frame.point(place).tolist() for name, place in face.landmarks.items()}
     (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
     agreement = None if silhouettes is None else silhouettes.agreement.tolist()
     names = [source.name for source in sources]

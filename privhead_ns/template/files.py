@@ -3,33 +3,43 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import trimesh
 
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.files import load_mesh, save_mesh
-from privhead_ns.template.average_head import average_head
+from privhead_ns.template.average_head import LANDMARKS, average_head
 
 AVERAGE = "average"
 """The name of the template that the package makes."""
 TEMPLATE_FILE = "template.ply"
 
 
-def choose_template(name: str) -> trimesh.Trimesh:
-    """Returns the average head, or the mesh in a file: it must be closed, look along +x, and have z up.
+class Template(NamedTuple):
+    """A head to start from, which looks along +x, with z up."""
+
+    mesh: trimesh.Trimesh
+    """Closed."""
+    landmarks: dict[str, tuple[float, float, float]]
+    """Places of its face by name, as far as they are known."""
+
+
+def choose_template(name: str) -> Template:
+    """Returns the average head, or the mesh in a file.
 
     Raises:
         UserError: if the file is missing, no mesh, or not closed.
     """
     if name == AVERAGE:
-        return average_head()
+        return Template(average_head(), LANDMARKS)
     mesh = load_mesh(Path(name))
     if not mesh.is_watertight:
         raise UserError(f"--template {name} is not a closed surface; close its holes, or pass --template {AVERAGE}.")
     if mesh.volume < 0:
         mesh.invert()
-    return mesh
+    return Template(mesh, {})
 
 
 def write_template(mesh: trimesh.Trimesh, folder: Path) -> None:

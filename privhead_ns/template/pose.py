@@ -1,17 +1,18 @@
-"""Where a template stands in a capture: a similarity found from silhouettes and the direction of the face."""
+"""Where a template stands in a capture: a similarity found from landmarks, silhouettes and the face's direction."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import trimesh
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from scipy.ndimage import map_coordinates
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from privhead_ns.capture.hull import View, signed_distance
+from privhead_ns.template.files import Template
 
 ROUNDS = 6
 """Times that the outline's vertices are found anew."""
@@ -20,38 +21,62 @@ BINS = 64
 CUT = 0.2
 """Share of the template's height, from below, that is compared with no silhouette: necks are cut anywhere."""
 TURN_PRIOR, OUTLINE_ERROR = 0.2, 0.02
-"""Standard deviations of the start's rotation in radians, and of outlines in template radii."""
+"""Standard deviations of the rotation from the start in radians, and of outlines in radii of the template."""
 FILLED = 0.7
-"""Without silhouettes: the template's radius over half the box's side."""
+"""The template's radius over half the box's longest side."""
+LEAST_LANDMARKS = 3
+"""Fewer do not tell a similarity."""
 
 Vector = Float[np.ndarray, " 3"]
 
 
 def pose_template(
-    template: trimesh.Trimesh, views: Sequence[View], box: Float[np.ndarray, "2 3"], direction: Vector
+    template: Template,
+    views: Sequence[View],
+    box: Float[np.ndarray, "2 3"],
+    direction: Vector,
+    landmarks: Mapping[str, Vector],
 ) -> trimesh.Trimesh:
     """Returns the template in the capture's frame.
 
-    Its up is that of the cameras on average. With silhouettes in all views, rotation, scale and place are those with
-    which its outlines fit theirs best; else it looks in the given direction from the middle of the box.
+    It starts where its landmarks come nearest to the capture's (Umeyama 1991); without three of them, in the middle of
+    the box, with the face in the given direction and the cameras' mean up. From there silhouettes, where all views have
+    them, decide rotation, scale and place by least squares.
 
     Args:
-        template: a closed mesh that looks along +x, with z up.
+        template: a head.
         views: cameras and, where known, silhouettes.
         box: holds the head, roughly.
         direction: in which the face looks, roughly.
+        landmarks: places of the face by name.
     """
-    rotation = _facing(direction, np.mean([view.camera_to_world[:3, 1] for view in views], axis=0))
-    middle = np.asarray(template.bounds).mean(axis=0)
-    radius = float(np.linalg.norm(template.vertices - middle, axis=1).max())
-    vertices = (np.asarray(template.vertices) - middle) / radius @ rotation.T
-    centre, scale = box.mean(axis=0), FILLED * float((box[1] - box[0]).max()) / 2
-    if all(view.silhouette is not None for view in views):
-        kept = np.asarray(template.vertices)[:, 2] > template.bounds[0, 2] + CUT * np.ptp(template.bounds[:, 2])
-        vertices = _fit(vertices, kept, views, centre, scale)
+    mesh = template.mesh
+    shared = [name for name in template.landmarks if name in landmarks]
+    if len(shared) >= LEAST_LANDMARKS:
+        ours, theirs = (
+            np.stack([np.asarray(side[name]) for name in shared]) for side in (template.landmarks, landmarks)
+        )
+        similarity, _, _ = trimesh.registration.procrustes(ours, theirs, reflection=False)
     else:
-        vertices = centre + scale * vertices
-    return trimesh.Trimesh(vertices, template.faces, process=False)
+        up = np.mean([view.camera_to_world[:3, 1] for view in views], axis=0)
+        similarity = _from_box(mesh, box, _facing(direction, up))
+    vertices = trimesh.transform_points(mesh.vertices, similarity)
+    if all(view.silhouette is not None for view in views):
+        height = np.asarray(mesh.vertices)[:, 2]
+        vertices = _fit(vertices, height > height.min() + CUT * np.ptp(height), views)
+    return trimesh.Trimesh(vertices, mesh.faces, process=False)
+
+
+def _from_box(
+    mesh: trimesh.Trimesh, box: Float[np.ndarray, "2 3"], rotation: Float[np.ndarray, "3 3"]
+) -> Float[np.ndarray, "4 4"]:
+    """Returns the similarity with a rotation that puts the middle of a mesh into that of a box."""
+    middle = np.asarray(mesh.bounds).mean(axis=0)
+    radius = np.linalg.norm(mesh.vertices - middle, axis=1).max()
+    similarity = np.eye(4)
+    similarity[:3, :3] = rotation * FILLED * (box[1] - box[0]).max() / 2 / radius
+    similarity[:3, 3] = box.mean(axis=0) - similarity[:3, :3] @ middle
+    return similarity
 
 
 def mean_direction(views: Sequence[View], centre: Vector) -> Vector:
@@ -69,25 +94,22 @@ def _facing(direction: Vector, up: Vector) -> Float[np.ndarray, "3 3"]:
 
 
 def _fit(
-    vertices: Float[np.ndarray, "n 3"],
-    kept: np.ndarray,
-    views: Sequence[View],
-    centre: Vector,
-    scale: float,
+    vertices: Float[np.ndarray, "n 3"], kept: Bool[np.ndarray, " n"], views: Sequence[View]
 ) -> Float[np.ndarray, "n 3"]:
     """Returns the vertices where their outlines fit the silhouettes best in the least-squares sense (soft L1).
 
     Args:
-        vertices: of a template with radius 1, about 0.
+        vertices: of a template that stands about right.
         kept: which of them are compared.
         views: with silhouettes.
-        centre, scale: where to start.
     """
     distances = [signed_distance(view) for view in views]
+    centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
+    scale = float(np.linalg.norm(vertices - centre, axis=1).max())
 
     def moved(parameters: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> Float[np.ndarray, "m 3"]:
-        turned = Rotation.from_rotvec(parameters[:3]).apply(vertices[chosen])
-        return centre + scale * (np.exp(parameters[3]) * turned + parameters[4:])
+        turned = Rotation.from_rotvec(parameters[:3]).apply(vertices[chosen] - centre)
+        return centre + np.exp(parameters[3]) * turned + scale * parameters[4:]
 
     parameters = np.zeros(7)
     for _ in range(ROUNDS):
