@@ -28,7 +28,7 @@ def paper() -> PrivheadTrainerConfig:
         eikonal=0.1,
         lipschitz=1e-6,
         gradient=1.0,
-        consistency=0.0,
+        surface_magnitude=0.0,
         final_learning_rate=0.1,
         warm_up_steps=0,
     )

@@ -61,8 +61,8 @@ def oracle() -> PrivheadPipelineConfig:
         datamanager=OracleDataManagerConfig(
             pixel_sampler=PhasePixelSamplerConfig(neutral_rays_in_phase2=rays, patches=0)
         ),
-        model=PrivheadModelConfig(bending_weight=0.1),  # 0.4 is 9 % worse on the scanned head
-        phases=PhaseSchedule(lipschitz=0.0, gradient=0.0, consistency=0.0),
+        model=PrivheadModelConfig(curvature_weight=0.1),  # 0.4 is 9 % worse on the scanned head
+        phases=PhaseSchedule(lipschitz=0.0, gradient=0.0, surface_magnitude=0.0),
     )
 
 

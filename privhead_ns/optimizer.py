@@ -11,7 +11,7 @@ from torch import Tensor
 
 from privhead_ns.model import kernels
 
-TINY = 1e-30
+EPS = 1e-30
 """Keeps 0 / 0 away where there is neither gradient nor damping."""
 
 
@@ -92,4 +92,4 @@ class DampedAdam(torch.optim.Optimizer):
         average.lerp_(gradient, 1 - beta1)
         square.lerp_(gradient.square(), 1 - beta2)
         ratio = average / corrections[0] / ((square / corrections[1]).sqrt() + group["eps"])
-        parameter.sub_(group["lr"] * ratio**3 / (ratio.square() + group["damping"] ** 2).clamp(min=TINY))
+        parameter.sub_(group["lr"] * ratio**3 / (ratio.square() + group["damping"] ** 2).clamp(min=EPS))

@@ -18,7 +18,7 @@ class LossWeights:
     """λ3, Lipschitz bound of the colour network."""
     gradient: float
     """λ4, gradient magnitude of protected views."""
-    consistency: float
+    surface_magnitude: float
     """Magnitudes that places on the surface carry; our addition."""
 
 
@@ -44,7 +44,7 @@ class PhaseSchedule:
     """λ3 in phase 2."""
     gradient: float = 2.0
     """λ4 in phase 2."""
-    consistency: float = 5.0
+    surface_magnitude: float = 5.0
     """Weight in both phases of the magnitudes that places on the surface carry, seen alike from all sides."""
     initial_beta: float = 0.01
     """β of VolSDF, or NeuS's scale, to start from, as a fraction of the longest side of the head's box."""
@@ -84,8 +84,8 @@ class PhaseSchedule:
     def weights(self, step: int) -> LossWeights:
         """Returns the weights of Eq. 9: λ3 = λ4 = 0 in phase 1, λ1 = `rgb_in_phase2` in phase 2."""
         if self.phase(step) == 1:
-            return LossWeights(self.rgb, self.eikonal, 0.0, 0.0, self.consistency)
-        return LossWeights(self.rgb_in_phase2, self.eikonal, self.lipschitz, self.gradient, self.consistency)
+            return LossWeights(self.rgb, self.eikonal, 0.0, 0.0, self.surface_magnitude)
+        return LossWeights(self.rgb_in_phase2, self.eikonal, self.lipschitz, self.gradient, self.surface_magnitude)
 
     def beta(self, step: int) -> float:
         """Returns β as a fraction of the longest side of the head's box."""

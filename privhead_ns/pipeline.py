@@ -69,11 +69,12 @@ class PrivheadPipeline(VanillaPipeline):
     def look_at_views(self, dataset: PrivheadDataset) -> None:
         """Gives the model what it compares patches of, and starts from silhouettes and template."""
         cameras = dataset.cameras.to("cpu")
-        wanted = ("magnitude", "within")
+        wanted = ("magnitude", "interior")
         views = [{key: view[key] for key in wanted} for view in (dataset[index] for index in range(len(dataset)))]
         lenses = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
-        magnitudes, within = (torch.stack([view[key][..., 0] for view in views]) for key in wanted)
-        cast(PrivheadModel, self.model).compare_patches(Agreement(magnitudes, within, cameras.camera_to_worlds, lenses))
+        magnitudes, interior = (torch.stack([view[key][..., 0] for view in views]) for key in wanted)
+        agreement = Agreement(magnitudes, interior, cameras.camera_to_worlds, lenses)
+        cast(PrivheadModel, self.model).compare_patches(agreement)
         if (sdf := start_sdf(dataset)) is not None:
             cast(HeadField, self.model.field).start_as(sdf)
 

@@ -52,10 +52,10 @@ METHODS: dict[str, Callable[[], Any]] = {
     "privhead-rgb": oracle,
     "privhead-paper": lambda: small_paper().pipeline,
 }
-OURS = {"rgb", "eikonal", "bending", "consistency", "prior", "agreement"}
+OURS = {"rgb", "eikonal", "curvature", "surface_magnitude", "prior", "agreement"}
 LOSSES = {
     "privhead": [OURS, OURS | {"gradient", "lipschitz"}],
-    "privhead-rgb": [OURS - {"consistency"}] * 2,
+    "privhead-rgb": [OURS - {"surface_magnitude"}] * 2,
     "privhead-paper": [{"rgb", "eikonal"}, {"gradient", "lipschitz", "eikonal"}],
 }
 """Of both phases, without masks."""

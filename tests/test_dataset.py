@@ -58,7 +58,7 @@ def test_views_are_of_the_kinds_protected(dataset: PrivheadDataset) -> None:
 @pytest.mark.parametrize("index", FACES)
 def test_a_protected_view_is_grey(dataset: PrivheadDataset, capture: Path, index: int) -> None:
     data = dataset[index]
-    assert set(data) - {"mask"} == {"image_idx", "image", "magnitude", "known", "sigma_known", "within", "protected"}
+    assert set(data) - {"mask"} == {"image_idx", "image", "magnitude", "known", "sigma_known", "interior", "protected"}
     image = data["image"]
     assert image.shape == (SIZE, SIZE, 3)
     assert torch.equal(image[..., 0], image[..., 1]) and torch.equal(image[..., 0], image[..., 2])
@@ -75,7 +75,7 @@ def test_within_means_that_all_pixels_around_are_head(dataset: PrivheadDataset, 
     around = [np.roll(mask, (dy, dx), axis=(0, 1)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
     expected = np.min(around, axis=0)[1:-1, 1:-1] == 1
     assert 0 < expected.mean() < 1
-    np.testing.assert_array_equal(data["within"][..., 0], expected)
+    np.testing.assert_array_equal(data["interior"][..., 0], expected)
 
 
 @pytest.mark.parametrize("index", NEUTRAL)

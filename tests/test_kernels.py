@@ -15,7 +15,7 @@ from torch import Tensor
 
 from privhead_ns.model import kernels
 from privhead_ns.model.geometry import Geometry
-from privhead_ns.model.voxels import FeaturePyramid, Refinement, Resolution, ScalarPyramid, Trilinear
+from privhead_ns.model.voxels import FeaturePyramid, Resolution, ScalarPyramid, Trilinear, Upsample
 
 SHAPES = [(5, 7, 4), (9, 8, 37), (3, 3, 3)]
 SPACING = torch.tensor([0.5, 0.25, 2.0])
@@ -110,16 +110,16 @@ def test_regularisers(shape: Resolution, scale: float, compare: Callable[..., No
 def test_regularisers_of_a_constant(compare: Callable[..., None]) -> None:
     """Whose gradient is 0, where the norm is not differentiable."""
     sdf = torch.zeros(4, 5, 6, requires_grad=True)
-    eikonal, bending = Geometry(sdf, SPACING, Trilinear((4, 5, 6))).regularisers()
-    assert float(eikonal.detach()) == pytest.approx(1, abs=1e-5) and bending == 0
-    (eikonal + bending).backward()
+    eikonal, curvature = Geometry(sdf, SPACING, Trilinear((4, 5, 6))).regularisers()
+    assert float(eikonal.detach()) == pytest.approx(1, abs=1e-5) and curvature == 0
+    (eikonal + curvature).backward()
     assert sdf.grad is not None and (sdf.grad == 0).all()
 
 
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize("fine", [(9, 7, 5), (5, 4, 3), (6, 4, 11)])
 def test_refinement(fine: Resolution, compare: Callable[..., None]) -> None:
-    compare(Refinement((5, 4, 3), fine), random(5, 4, 3))
+    compare(Upsample((5, 4, 3), fine), random(5, 4, 3))
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])
@@ -132,10 +132,10 @@ def test_the_number_of_threads_changes_no_bit(threads: int) -> None:
         geometry = Geometry(pyramid(), SPACING, Trilinear((9, 13, 17)))
         points = positions((9, 13, 17)).requires_grad_()
         sdf, gradient = geometry.sdf_and_gradient_at(points.detach())
-        eikonal, bending = geometry.regularisers()
-        loss = eikonal + bending + sdf.square().mean() + gradient.square().mean() + features(points).square().mean()
+        eikonal, curvature = geometry.regularisers()
+        loss = eikonal + curvature + sdf.square().mean() + gradient.square().mean() + features(points).square().mean()
         inputs = [*pyramid.parameters(), *features.parameters(), points]
-        return [eikonal, bending, sdf, gradient, *torch.autograd.grad(loss, inputs)]
+        return [eikonal, curvature, sdf, gradient, *torch.autograd.grad(loss, inputs)]
 
     before = torch.get_num_threads()
     torch.set_num_threads(1)

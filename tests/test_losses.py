@@ -13,13 +13,13 @@ from torch import Tensor
 
 from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.model.losses import (
-    consistency_loss,
     eikonal_loss,
     gradient_loss,
     mask_loss,
     masked_mean,
     mean,
     rgb_loss,
+    surface_magnitude_loss,
 )
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.operators import SMOOTHING, GradientMagnitude, OperatorConfig, quantise, rounding
@@ -95,7 +95,7 @@ def test_consistency_loss_counts_only_what_lies_within_the_head_and_beyond_round
     within = torch.tensor([[1.0], [1.0], [0.0], [0.5], [1.0], [1.0]])
     rounding = torch.tensor([[0.0], [0.0], [0.0], [0.0], [0.1], [0.1]])
     expected = torch.tensor([[0.0], [0.3], [0.0], [0.2], [0.1], [0.0]])
-    torch.testing.assert_close(consistency_loss(carried, magnitude, within, rounding), expected)
+    torch.testing.assert_close(surface_magnitude_loss(carried, magnitude, within, rounding), expected)
 
 
 @pytest.mark.parametrize("levels", [8, 32])
@@ -178,7 +178,7 @@ def batch(seed: int = 1) -> dict:
         "magnitude": random(number, 1, seed=seed + 1),
         "known": torch.ones(number, 1),
         "sigma_known": torch.ones(number, 1),
-        "within": (random(number, 1, seed=seed + 2) > 0.2).float(),
+        "interior": (random(number, 1, seed=seed + 2) > 0.2).float(),
         "mask": torch.ones(number, 1),
         "protected": torch.arange(number) >= NEUTRAL,
         "patches": torch.Size([2, EDGE, EDGE]),
@@ -194,8 +194,8 @@ def losses_of(given: dict, weights: LossWeights = PHASE_2) -> dict[str, Tensor]:
 def test_the_model_weighs_the_terms() -> None:
     once = losses_of(batch(), LossWeights(1.0, 1.0, 1.0, 1.0, 1.0))
     weighed = losses_of(batch(), PHASE_2)
-    factors = {"rgb": 0.5, "eikonal": 0.1, "lipschitz": 1e-3, "gradient": 2, "consistency": 3, "mask": 1, "bending": 1}
-    factors |= {"prior": 1}
+    factors = {"rgb": 0.5, "eikonal": 0.1, "lipschitz": 1e-3, "gradient": 2, "surface_magnitude": 3}
+    factors |= {"mask": 1, "curvature": 1, "prior": 1}
     assert set(weighed) == set(factors)
     for name, factor in factors.items():
         torch.testing.assert_close(weighed[name], factor * once[name])
@@ -246,12 +246,12 @@ def test_the_model_compares_each_patch_with_its_own_magnitudes() -> None:
 def test_the_model_leaves_the_outline_out_of_the_carried_magnitudes() -> None:
     given, head = batch(), model()
     outputs = head(rays(len(given["image"])))
-    expected = head.get_loss_dict(outputs, given)["consistency"]
+    expected = head.get_loss_dict(outputs, given)["surface_magnitude"]
     assert expected > 0
-    given["magnitude"] = torch.where(given["within"] > 0, given["magnitude"], 9.0)
-    torch.testing.assert_close(head.get_loss_dict(outputs, given)["consistency"], expected)
+    given["magnitude"] = torch.where(given["interior"] > 0, given["magnitude"], 9.0)
+    torch.testing.assert_close(head.get_loss_dict(outputs, given)["surface_magnitude"], expected)
     outputs["accumulation"] = torch.zeros_like(outputs["accumulation"])  # rays past the head say nothing of it
-    assert head.get_loss_dict(outputs, given)["consistency"] == 0
+    assert head.get_loss_dict(outputs, given)["surface_magnitude"] == 0
 
 
 def test_colours_of_neutral_views_turn_no_normals_where_silhouettes_tell_the_shape() -> None:

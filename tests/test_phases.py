@@ -16,7 +16,7 @@ SCHEDULE = PhaseSchedule(
     eikonal=0.02,
     lipschitz=1e-3,
     gradient=2.0,
-    consistency=3.0,
+    surface_magnitude=3.0,
     initial_beta=0.01,
     final_beta=0.0001,
     final_learning_rate=0.1,
@@ -39,12 +39,14 @@ def test_phase_changes_at_the_border(step: int, phase: int) -> None:
 
 @pytest.mark.parametrize("step", [0, 50, 99])
 def test_phase_1_learns_from_colour_alone(step: int) -> None:
-    assert SCHEDULE.weights(step) == LossWeights(rgb=1.0, eikonal=0.02, lipschitz=0.0, gradient=0.0, consistency=3.0)
+    expected = LossWeights(rgb=1.0, eikonal=0.02, lipschitz=0.0, gradient=0.0, surface_magnitude=3.0)
+    assert SCHEDULE.weights(step) == expected
 
 
 @pytest.mark.parametrize("step", [100, 399, 10_000])
 def test_phase_2_has_its_own_weights(step: int) -> None:
-    assert SCHEDULE.weights(step) == LossWeights(rgb=0.25, eikonal=0.02, lipschitz=1e-3, gradient=2.0, consistency=3.0)
+    expected = LossWeights(rgb=0.25, eikonal=0.02, lipschitz=1e-3, gradient=2.0, surface_magnitude=3.0)
+    assert SCHEDULE.weights(step) == expected
 
 
 def test_the_paper_drops_colour_in_phase_2() -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from privhead_ns.model.density import ALPHA
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.renderer import NEGLIGIBLE, Rendered, SurfaceRenderer, crossing, may_hide_surface
+from privhead_ns.model.renderer import MIN_WEIGHT, Rendered, SurfaceRenderer, may_hide_surface, surface_fraction
 
 AABB = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 RADIUS = 0.5
@@ -128,7 +128,7 @@ def test_outputs_stay_in_range(rendering: str, beta: float, training: bool) -> N
     seen = renderer(rays(disc(200, 1.0)), head, head.geometry(), with_magnitude=True)
     assert (seen.accumulation >= 0).all() and (seen.accumulation <= 1 + 1e-4).all()
     assert (seen.rgb >= 0).all() and (seen.rgb <= 1 + 1e-4).all()
-    met = seen.depth[seen.accumulation > NEGLIGIBLE]
+    met = seen.depth[seen.accumulation > MIN_WEIGHT]
     assert len(met) > 0 and (met >= NEAR - 1e-3).all() and (met <= FAR + 1e-3).all()
     assert all(value is not None and torch.isfinite(value).all() for value in seen)
 
@@ -182,16 +182,17 @@ def test_depth_grows_as_the_head_shrinks(rendering: str) -> None:
 
 def test_a_segment_is_seen_where_the_ray_crosses_the_surface() -> None:
     start, end = torch.tensor([[3.0, 2.0, -1.0, -2.0, 2.0]]), torch.tensor([[2.0, -1.0, -2.0, 1.0, -1.0]])
-    share = crossing(start, end, torch.tensor([[0.1, 0.1, 0.1, 0.1, 50.0]]))
-    torch.testing.assert_close(share, torch.tensor([[0.5, 2 / 3, 0.5, 0.5, 2 / 3]]))
+    t = surface_fraction(start, end, torch.tensor([[0.1, 0.1, 0.1, 0.1, 50.0]]))
+    torch.testing.assert_close(t, torch.tensor([[0.5, 2 / 3, 0.5, 0.5, 2 / 3]]))
 
 
 def test_the_gradient_of_a_crossing_is_exact_where_the_sdf_falls_fast_enough() -> None:
     start, end = (torch.tensor([[value]], dtype=torch.float64, requires_grad=True) for value in (0.3, -0.2))
     least = torch.tensor([[0.1]], dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda a, b: crossing(a, b, least), (start, end))
+    assert torch.autograd.gradcheck(lambda a, b: surface_fraction(a, b, least), (start, end))
     expected = torch.autograd.grad(start / (start - end), (start, end))
-    for found, exact in zip(torch.autograd.grad(crossing(start, end, least), (start, end)), expected, strict=True):
+    gradient = torch.autograd.grad(surface_fraction(start, end, least), (start, end))
+    for found, exact in zip(gradient, expected, strict=True):
         torch.testing.assert_close(found, exact)
 
 
@@ -199,9 +200,9 @@ def test_the_gradient_of_a_crossing_is_exact_where_the_sdf_falls_fast_enough() -
 def test_the_gradient_of_a_crossing_is_bounded(change: float) -> None:
     start = torch.tensor([[0.7 * change]], requires_grad=True)
     end = torch.tensor([[-0.3 * change]], requires_grad=True)
-    share = crossing(start, end, torch.tensor([[0.01]]))
-    torch.testing.assert_close(share, torch.tensor([[0.7]]))
-    for gradient in torch.autograd.grad(share, (start, end)):
+    t = surface_fraction(start, end, torch.tensor([[0.01]]))
+    torch.testing.assert_close(t, torch.tensor([[0.7]]))
+    for gradient in torch.autograd.grad(t, (start, end)):
         assert 0 < gradient.abs() <= 1 / 0.01
 
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from privhead_ns.model.voxels import (
     FeaturePyramid,
-    Refinement,
     ScalarPyramid,
     Trilinear,
-    grid_bending,
+    Upsample,
+    grid_curvature,
     grid_gradient,
     pyramid,
 )
@@ -106,16 +106,16 @@ def test_gradient_of_a_quadratic_is_exact_inside() -> None:
 
 def test_affine_functions_do_not_bend() -> None:
     x, y, z = coordinates()
-    bending = grid_bending(x - 2 * y + 3 * z, SPACING)
-    assert bending.shape == tuple(n - 2 for n in SHAPE)
-    torch.testing.assert_close(bending, torch.zeros_like(bending), rtol=0, atol=1e-8)
+    curvature = grid_curvature(x - 2 * y + 3 * z, SPACING)
+    assert curvature.shape == tuple(n - 2 for n in SHAPE)
+    torch.testing.assert_close(curvature, torch.zeros_like(curvature), rtol=0, atol=1e-8)
 
 
-def test_bending_of_a_quadratic_is_its_curvature_times_spacing_squared() -> None:
+def test_curvature_of_a_quadratic_times_spacing_squared() -> None:
     x, y, z = coordinates()
-    bending = grid_bending(3 * x**2 - 2 * y**2 + 0.5 * z**2 + x * y, SPACING)
+    curvature = grid_curvature(3 * x**2 - 2 * y**2 + 0.5 * z**2 + x * y, SPACING)
     expected = (6 * 0.5) ** 2 + (4 * 0.25) ** 2 + (1 * 2.0) ** 2
-    torch.testing.assert_close(bending, torch.full_like(bending, expected), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(curvature, torch.full_like(curvature, expected), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("finest", [(96, 81, 64), (8, 9, 33)])
@@ -130,10 +130,10 @@ def test_pyramid_halves_down_from_the_finest(finest: tuple[int, int, int]) -> No
 
 
 @pytest.mark.parametrize("fine", [(9, 7, 5), (5, 4, 3), (6, 4, 11)])
-def test_refinement_interpolates_trilinearly(fine: tuple[int, int, int]) -> None:
+def test_upsample_interpolates_trilinearly(fine: tuple[int, int, int]) -> None:
     coarse = random(5, 4, 3)
     expected = F.interpolate(coarse[None, None], size=fine, mode="trilinear", align_corners=True)[0, 0]
-    torch.testing.assert_close(Refinement((5, 4, 3), fine)(coarse), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(Upsample((5, 4, 3), fine)(coarse), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_scalar_pyramid_interpolates_its_coarse_grids() -> None:

@@ -35,7 +35,7 @@ class PrivheadDataset(InputDataset):
             magnitude: (H, W, 1), σ of the view's colours, 0 in the operator's margin.
             known: (H, W, 1), whether anything is known of the pixel.
             sigma_known: (H, W, 1), whether all pixels that σ needs there are known.
-            within: (H, W, 1), 1 where σ saw nothing but the head, or there are no masks, and 0 elsewhere.
+            interior: (H, W, 1), 1 where σ saw nothing but the head, or there are no masks, and 0 elsewhere.
             mask: (H, W, 1), share of each pixel that the head covers; only where the capture has masks.
             protected: whether the view is protected.
         """
@@ -51,12 +51,12 @@ class PrivheadDataset(InputDataset):
             "image": image,
             "magnitude": magnitude[..., None],
             "known": known[..., None],
-            "sigma_known": whole(known, self.operator.margin)[..., None],
+            "sigma_known": erode(known, self.operator.margin)[..., None],
             "protected": torch.tensor(self.protected[image_idx]),
         }
         if mask is not None:
             data["mask"] = mask[..., None]
-        data["within"] = whole(known if mask is None else mask * known, self.operator.margin)[..., None]
+        data["interior"] = erode(known if mask is None else mask * known, self.operator.margin)[..., None]
         return data
 
     def mask(self, image_idx: int) -> Float[Tensor, "height width"] | None:
@@ -99,7 +99,7 @@ class PrivheadDataset(InputDataset):
         return (self.get_image_float32(image_idx) * 255).round().byte().numpy()
 
 
-def whole(mask: Float[Tensor, "height width"], margin: int) -> Float[Tensor, "height width"]:
+def erode(mask: Float[Tensor, "height width"], margin: int) -> Float[Tensor, "height width"]:
     """Returns 1 where all pixels up to `margin` away lie in the image and wholly in the mask, 0 elsewhere."""
     outside = F.pad((mask < 1).float(), [margin] * 4, value=1.0)[None, None]
     return 1 - F.max_pool2d(outside, 2 * margin + 1, stride=1)[0, 0]

@@ -63,7 +63,7 @@ class PhasePixelSampler(PixelSampler):
 
         Returns:
             indices: (n, 3), dataset index of the image, y and x; patches come last, row by row.
-            image, magnitude, known, sigma_known, within, mask, protected: the pixels' values, as
+            image, magnitude, known, sigma_known, interior, mask, protected: the pixels' values, as
                 `PrivheadDataset.get_data` tells them.
             patches: (number, edge, edge) of the patches; only in phase 2.
         """
@@ -123,7 +123,7 @@ class PhasePixelSampler(PixelSampler):
         """Returns the values at the pixels, and the pixels with the dataset's numbers for the images."""
         self.num_rays = len(pixels)
         image, y, x = pixels.unbind(-1)
-        keys = ("image", "magnitude", "known", "sigma_known", "within", "mask")
+        keys = ("image", "magnitude", "known", "sigma_known", "interior", "mask")
         batch = {key: image_batch[key][image, y, x] for key in keys if key in image_batch}
         numbers = image_batch["image_idx"].to(pixels.device)[image]
         return batch | {"protected": image_batch["protected"][image], "indices": torch.stack([numbers, y, x], dim=-1)}

@@ -42,7 +42,7 @@ class Agreement(nn.Module):
 
     Args:
         magnitudes: σ of every view.
-        within: 1 where σ saw nothing but the head, 0 elsewhere.
+        interior: 1 where σ saw nothing but the head, 0 elsewhere.
         poses: camera-to-world matrices in the frame of training, OpenGL convention.
         intrinsics: fl_x, fl_y, cx and cy of every view.
     """
@@ -50,7 +50,7 @@ class Agreement(nn.Module):
     def __init__(
         self,
         magnitudes: Float[Tensor, "views height width"],
-        within: Float[Tensor, "views height width"],
+        interior: Float[Tensor, "views height width"],
         poses: Float[Tensor, "views 3 4"],
         intrinsics: Float[Tensor, "views 4"],
     ) -> None:
@@ -60,7 +60,7 @@ class Agreement(nn.Module):
         self.intrinsics: Tensor
         self.neighbours: Tensor
         self.offsets: Tensor
-        self.register_buffer("images", torch.stack([magnitudes, within], dim=-1), persistent=False)
+        self.register_buffer("images", torch.stack([magnitudes, interior], dim=-1), persistent=False)
         self.register_buffer("poses", poses, persistent=False)
         self.register_buffer("intrinsics", intrinsics, persistent=False)
         self.register_buffer("neighbours", nearest_views(poses[:, :, 3]), persistent=False)
@@ -113,10 +113,10 @@ class Agreement(nn.Module):
         pixel = (views[..., None] * height + top) * width + left
         upper = torch.lerp(self.pixels(pixel), self.pixels(pixel + 1), across)
         lower = torch.lerp(self.pixels(pixel + width), self.pixels(pixel + width + 1), across)
-        values, within = torch.lerp(upper, lower, down).unbind(-1)
+        values, interior = torch.lerp(upper, lower, down).unbind(-1)
         to_camera = F.normalize(pose[..., 3] - points.mean(dim=1, keepdim=True), dim=-1)
         facing = (to_camera * normals[:, None]).sum(dim=-1) > FACING
-        return Patches(values, (inside & (within > 0.99)).all(dim=-1) & facing)
+        return Patches(values, (inside & (interior > 0.99)).all(dim=-1) & facing)
 
     def pixels(self, index: Int[Tensor, "*batch"]) -> Float[Tensor, "*batch 2"]:
         """Returns the pixels of these numbers in all images, row by row."""

@@ -71,7 +71,7 @@ class FusedSdfAndGradient(Function):
 
 
 class FusedRefinement(Function):
-    """Trilinear interpolation of a grid at the points of a finer one: `voxels.Refinement`, one axis after the other."""
+    """Trilinear interpolation of a grid at the points of a finer one: `voxels.Upsample`, one axis after the other."""
 
     @staticmethod
     def forward(ctx: Any, grid: Float[Tensor, "x y z"], shape: torch.Size) -> Float[Tensor, "fine_x fine_y fine_z"]:

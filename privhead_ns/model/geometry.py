@@ -13,7 +13,7 @@ from privhead_ns.model import kernels
 from privhead_ns.model.fused import FusedSdfAndGradient
 from privhead_ns.model.losses import eikonal_loss
 from privhead_ns.model.regularisers import FusedRegularisers
-from privhead_ns.model.voxels import Trilinear, grid_bending, grid_gradient
+from privhead_ns.model.voxels import Trilinear, grid_curvature, grid_gradient
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Geometry:
         return sdf, gradient
 
     def regularisers(self) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-        """Returns the means over the grid of eikonal loss (Eq. 4) and bending."""
+        """Returns the means over the grid of eikonal loss (Eq. 4) and curvature."""
         if kernels.supported(self.sdf):
             return FusedRegularisers.apply(self.sdf, self.spacing)
-        return eikonal_loss(self.gradient).mean(), grid_bending(self.sdf, self.spacing).mean()
+        return eikonal_loss(self.gradient).mean(), grid_curvature(self.sdf, self.spacing).mean()

@@ -21,7 +21,7 @@ from torch import Tensor
 
 Array: TypeAlias = np.ndarray
 
-ZERO, ONE, TINY = np.float32(0), np.float32(1), np.float32(1e-30)
+ZERO, ONE, EPS = np.float32(0), np.float32(1), np.float32(1e-30)
 """In single precision: numba promotes the sum of a float32 and an integer to float64."""
 BLOCK = 1 << 12
 """Values that stay in the cache between loops over them."""
@@ -279,7 +279,7 @@ def damped_adam(
     Settings are learning rate, both β, both bias corrections, ε and damping.
     """
     rate, beta1, beta2, correction1, correction2, eps, damping = settings
-    least = damping * damping + TINY
+    least = damping * damping + EPS
     for first in range(start, stop, BLOCK):
         block = slice(first, min(first + BLOCK, stop))
         gradient, average, square, value = gradients[block], averages[block], squares[block], values[block]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-TINY = 1e-12
+EPS = 1e-12
 """Lower bound of a row's sum; a row of zeros has no scale."""
 
 
@@ -32,7 +32,7 @@ class LipschitzLinear(nn.Linear):
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         row_sums = self.weight.abs().sum(dim=1, keepdim=True)
-        return F.linear(x, self.weight * (self.lipschitz / row_sums.clamp(min=TINY)).clamp(max=1), self.bias)
+        return F.linear(x, self.weight * (self.lipschitz / row_sums.clamp(min=EPS)).clamp(max=1), self.bias)
 
 
 class LipschitzMLP(nn.Module):

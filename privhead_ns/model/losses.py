@@ -48,25 +48,25 @@ def gradient_loss(
     return F.relu((operator(rendered.permute(0, 3, 1, 2)) - magnitude[:, inner, inner]).abs() - rounding)
 
 
-def consistency_loss(
-    carried: Float[Tensor, "*batch 1"],
+def surface_magnitude_loss(
+    surface_magnitude: Float[Tensor, "*batch 1"],
     magnitude: Float[Tensor, "*batch 1"],
-    within: Float[Tensor, "*batch 1"],
+    interior: Float[Tensor, "*batch 1"],
     rounding: Float[Tensor, "*batch 1"],
 ) -> Float[Tensor, "*batch 1"]:
-    """L1 distance of the magnitudes that places on the surface carry from those of the views, where `within`.
+    """L1 distance of the magnitudes that places on the surface carry from those of the views, where `interior`.
 
     Eq. 5 alone leaves the sign of every edge open, and where patches settle on different signs they bend the surface to
     make ends meet. Here a place has one magnitude for all views, as it would have one colour: an edge must then lie
     where the views agree, and no sign comes into it.
 
     Args:
-        carried: rendered magnitudes.
+        surface_magnitude: rendered magnitudes.
         magnitude: σ of the views at the same pixels.
-        within: share to which σ saw nothing but the head there; at the outline it sees the background, too.
+        interior: share to which σ saw nothing but the head there; at the outline it sees the background, too.
         rounding: how far `magnitude` may be from what was rounded, in colour units per pixel.
     """
-    return within * F.relu((carried - magnitude).abs() - rounding)
+    return interior * F.relu((surface_magnitude - magnitude).abs() - rounding)
 
 
 def eikonal_loss(gradient: Float[Tensor, "3 *batch"]) -> Float[Tensor, "*batch"]:

@@ -24,12 +24,12 @@ from privhead_ns.model.corrections import ViewCorrections, views
 from privhead_ns.model.density import Rendering
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.losses import (
-    consistency_loss,
     gradient_loss,
     mask_loss,
     masked_mean,
     mean,
     rgb_loss,
+    surface_magnitude_loss,
 )
 from privhead_ns.model.renderer import Rendered, SurfaceRenderer
 from privhead_ns.operators import Operator, rounding
@@ -64,7 +64,7 @@ class PrivheadModelConfig(ModelConfig):
     """Side of the views from which they are compared in patches: of smaller views a patch covers too much of a head."""
     agreement_rays: int = 256
     """Most rays per step whose patches are compared."""
-    bending_weight: float = 0.4
+    curvature_weight: float = 0.4
     """Weight of the squared curvature of the sdf's level sets, in voxels."""
     gain_prior: float = 0.01
     """Weight of the squared logarithms of the views' gains, which are learned."""
@@ -158,14 +158,14 @@ class PrivheadModel(Model):
         Returns:
             normals, in [0, 1] as Nerfstudio wants them; rgb; depth, the distance along the unit ray, well behind the
             head's box where the ray meets no head; accumulation. In training also geometry, the tabulated sdf, and,
-            where their weight is not 0, carried: the magnitudes that places on the surface carry, and disagreement: of
-            the views about patches of the surface, 0 to 2.
+            where their weight is not 0, surface_magnitude, of the surface points themselves, and disagreement, of the
+            views about patches of the surface, 0 to 2.
         """
         if self.training:
             self.corrections.move(ray_bundle)
         geometry = self.field.geometry()
-        carries = self.training and self.loss_weights.consistency > 0
-        head = self.renderer(ray_bundle, self.field, geometry, carries, self.shading(ray_bundle))
+        with_magnitude = self.training and self.loss_weights.surface_magnitude > 0
+        head = self.renderer(ray_bundle, self.field, geometry, with_magnitude, self.shading(ray_bundle))
         outputs = self.over_background(ray_bundle, head)
         if self.training:
             outputs["geometry"] = geometry
@@ -173,7 +173,7 @@ class PrivheadModel(Model):
             if self.agreement is not None:
                 outputs["disagreement"] = self.disagreement(ray_bundle, head, self.agreement)
         if head.magnitude is not None:
-            outputs["carried"] = self.corrections.brightness(ray_bundle) * head.magnitude
+            outputs["surface_magnitude"] = self.corrections.brightness(ray_bundle) * head.magnitude
         return outputs
 
     def shading(self, rays: RayBundle) -> Bool[Tensor, " rays"] | None:
@@ -214,7 +214,7 @@ class PrivheadModel(Model):
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Returns the weighted terms of Eq. 9, and of masks, bending, consistency, agreement and corrections."""
+        """Returns the weighted terms of Eq. 9, and those of this model: masks, curvature, agreement and so on."""
         del metrics_dict
         weights, rgb = self.loss_weights, outputs["rgb"]
         neutral = ~batch["protected"].to(self.device)
@@ -226,18 +226,18 @@ class PrivheadModel(Model):
             losses["mask"] = self.config.mask_weight * masked_mean(mask_loss(outputs["accumulation"], mask), known)
         if "patches" in batch:
             losses |= self.protected_losses(rgb, batch)
-        if "carried" in outputs:
-            within = batch["within"].to(self.device) * outputs["accumulation"].detach()
+        if "surface_magnitude" in outputs:
+            interior = batch["interior"].to(self.device) * outputs["accumulation"].detach()
             magnitude = batch["magnitude"].to(self.device)
             rounded = self.rounding * batch["protected"].to(self.device)[..., None]
-            difference = consistency_loss(outputs["carried"], magnitude, within, rounded)
-            losses["consistency"] = weights.consistency * mean(difference)
+            difference = surface_magnitude_loss(outputs["surface_magnitude"], magnitude, interior, rounded)
+            losses["surface_magnitude"] = weights.surface_magnitude * mean(difference)
         if "disagreement" in outputs:
             losses["agreement"] = self.config.agreement_weight * outputs["disagreement"]
         if "geometry" in outputs:
-            eikonal, bending = outputs["geometry"].regularisers()
+            eikonal, curvature = outputs["geometry"].regularisers()
             losses["eikonal"] = weights.eikonal * eikonal
-            losses["bending"] = self.config.bending_weight * bending
+            losses["curvature"] = self.config.curvature_weight * curvature
             losses["prior"] = self.corrections.prior(self.config.gain_prior, self.config.movement_prior)
         return losses
 

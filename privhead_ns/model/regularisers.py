@@ -1,4 +1,4 @@
-"""Eikonal loss and bending of an sdf grid on CPU, with their gradient, row by row: no array beside the gradient."""
+"""Eikonal loss and curvature of an sdf grid on CPU, with their gradient, row by row: no array beside the gradient."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HALF, TWO, EPSILON = np.float32(0.5), np.float32(2), np.float32(1e-12)
 
 
 class FusedRegularisers(Function):
-    """Means over the grid of `losses.eikonal_loss` of its gradient and of `voxels.grid_bending`."""
+    """Means over the grid of `losses.eikonal_loss` of its gradient and of `voxels.grid_curvature`."""
 
     @staticmethod
     def forward(
@@ -28,18 +28,18 @@ class FusedRegularisers(Function):
         ctx.save_for_backward(sdf, spacing)
         sums = torch.empty(len(sdf), 2, dtype=torch.float64)
         run(regularisers, len(sdf), sdf, spacing, sums)
-        eikonal, bending = (sums.sum(dim=0) / counts(sdf)).float()
-        return eikonal, bending
+        eikonal, curvature = (sums.sum(dim=0) / counts(sdf)).float()
+        return eikonal, curvature
 
     @staticmethod
     @once_differentiable
     def backward(
-        ctx: Any, eikonal: Float[Tensor, ""], bending: Float[Tensor, ""]
+        ctx: Any, eikonal: Float[Tensor, ""], curvature: Float[Tensor, ""]
     ) -> tuple[Float[Tensor, "x y z"], None]:
         """Returns the gradient by the sdf."""
         sdf, spacing = ctx.saved_tensors
         to_sdf = torch.zeros_like(sdf)
-        run(regularisers_to_sdf, len(sdf), sdf, spacing, torch.stack([eikonal, bending]) / counts(sdf), to_sdf)
+        run(regularisers_to_sdf, len(sdf), sdf, spacing, torch.stack([eikonal, curvature]) / counts(sdf), to_sdf)
         return to_sdf, None
 
 

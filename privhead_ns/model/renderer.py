@@ -15,12 +15,12 @@ from privhead_ns.model.density import ALPHA, Rendering
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.geometry import Geometry
 
-NEGLIGIBLE = 1e-3
-"""Weight below which a segment's colour is not worth computing."""
+MIN_WEIGHT = 1e-3
+"""Weight below which a segment's colour is not computed."""
 HIDDEN_SURFACE = 0.15
 """Weight of an unoccluded coarse segment that may hide a surface, when the samples to render are drawn."""
-SHALLOW = 0.1
-"""Change of sdf per unit of length below which the gradient of `crossing` is damped: 84° from the normal."""
+MIN_SLOPE = 0.1
+"""Change of sdf per unit of length below which the gradient of `surface_fraction` is damped: 84° from the normal."""
 
 
 class Rendered(NamedTuple):
@@ -79,24 +79,25 @@ class SurfaceRenderer(nn.Module):
         """
         with torch.no_grad(), ray_bundle.origins.device:  # where Nerfstudio is to make its constants
             coarse = self.coarse(ray_bundle)
-            distances = edges(coarse)
-            sdf = geometry.sdf_at(field.normalize(along(ray_bundle, distances)))
-            distances = edges(self.fine(ray_bundle, coarse, self.histogram(sdf, distances, field.beta)[..., None]))
-        positions = along(ray_bundle, distances)
+            distances = bin_edges(coarse)
+            sdf = geometry.sdf_at(field.normalize(points_at(ray_bundle, distances)))
+            distances = bin_edges(self.fine(ray_bundle, coarse, self.histogram(sdf, distances, field.beta)[..., None]))
+        positions = points_at(ray_bundle, distances)
         sdf, gradient = geometry.sdf_and_gradient_at(field.normalize(positions))
         weights = self.weights(sdf, distances, field.beta)
-        share = crossing(sdf[:, :-1], sdf[:, 1:], SHALLOW * torch.maximum(distances.diff(dim=1), field.beta))
-        normals = F.normalize(between(gradient, share), dim=-1)
-        places = between(positions, share)
-        directions = ray_bundle.directions[:, None].expand_as(places)
+        t = surface_fraction(sdf[:, :-1], sdf[:, 1:], MIN_SLOPE * torch.maximum(distances.diff(dim=1), field.beta))
+        normals = F.normalize(lerp_samples(gradient, t), dim=-1)
+        surface_points = lerp_samples(positions, t)
+        directions = ray_bundle.directions[:, None].expand_as(surface_points)
         shaded = normals if shading is None else torch.where(shading[:, None, None], normals, normals.detach())
-        colors, magnitudes = field.appearance(places, shaded, directions, weights.detach() > NEGLIGIBLE, with_magnitude)
+        visible = weights.detach() > MIN_WEIGHT
+        colors, magnitudes = field.appearance(surface_points, shaded, directions, visible, with_magnitude)
         weights = weights[..., None]
         accumulation = weights.sum(dim=1)
         return Rendered(
             rgb=(weights * colors).sum(dim=1),
             accumulation=accumulation.clamp(max=1),
-            depth=(weights * between(distances[..., None], share)).sum(dim=1) / accumulation.clamp(min=NEGLIGIBLE),
+            depth=(weights * lerp_samples(distances[..., None], t)).sum(dim=1) / accumulation.clamp(min=MIN_WEIGHT),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
             magnitude=None if magnitudes is None else (weights * magnitudes).sum(dim=1),
         )
@@ -128,17 +129,17 @@ def may_hide_surface(
     return (start > 0) & (end > 0) & (start + end < lengths)
 
 
-def edges(samples: RaySamples) -> Float[Tensor, "rays edges"]:
+def bin_edges(samples: RaySamples) -> Float[Tensor, "rays edges"]:
     """Returns the distances between which the segments of each ray lie; one more than there are segments."""
     return torch.cat([samples.frustums.starts, samples.frustums.ends[:, -1:]], dim=1)[..., 0]
 
 
-def along(ray_bundle: RayBundle, distances: Float[Tensor, "rays edges"]) -> Float[Tensor, "rays edges 3"]:
+def points_at(ray_bundle: RayBundle, distances: Float[Tensor, "rays edges"]) -> Float[Tensor, "rays edges 3"]:
     """Returns the points at the given distances along the rays."""
     return ray_bundle.origins[:, None] + ray_bundle.directions[:, None] * distances[..., None]
 
 
-def crossing(
+def surface_fraction(
     sdf_start: Float[Tensor, "rays samples"],
     sdf_end: Float[Tensor, "rays samples"],
     least_change: Float[Tensor, "rays samples"],
@@ -151,13 +152,13 @@ def crossing(
     """
     enters = (sdf_start > 0) & (sdf_end <= 0)
     change = torch.where(enters, sdf_start - sdf_end, 1).detach()
-    share = torch.where(enters, sdf_start.detach() / change, 0.5)
-    remainder = torch.lerp(sdf_start, sdf_end, share)  # 0, but for its gradient: that of the implicit function
-    return share + torch.where(enters, remainder - remainder.detach(), 0) / torch.maximum(change, least_change)
+    t = torch.where(enters, sdf_start.detach() / change, 0.5)
+    remainder = torch.lerp(sdf_start, sdf_end, t)  # 0, but for its gradient: that of the implicit function
+    return t + torch.where(enters, remainder - remainder.detach(), 0) / torch.maximum(change, least_change)
 
 
-def between(
-    values: Float[Tensor, "rays edges channels"], share: Float[Tensor, "rays samples"]
+def lerp_samples(
+    values: Float[Tensor, "rays edges channels"], t: Float[Tensor, "rays samples"]
 ) -> Float[Tensor, "rays samples channels"]:
     """Returns the values at a share of the way from each edge along the ray to the next."""
-    return torch.lerp(values[:, :-1], values[:, 1:], share[..., None])
+    return torch.lerp(values[:, :-1], values[:, 1:], t[..., None])

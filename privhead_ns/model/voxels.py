@@ -84,18 +84,18 @@ class ScalarPyramid(nn.Module):
     def __init__(self, resolutions: list[Resolution]) -> None:
         super().__init__()
         self.grids = nn.ParameterList(torch.zeros(*resolution) for resolution in resolutions)
-        self.refinements = nn.ModuleList(Refinement(*pair) for pair in pairwise(resolutions))
+        self.upsamples = nn.ModuleList(Upsample(*pair) for pair in pairwise(resolutions))
 
     def forward(self) -> Float[Tensor, "x y z"]:
         """Returns the sum at the finest grid's points; coarser grids are interpolated trilinearly."""
         first, *others = self.grids
         total = first
-        for refine, grid in zip(self.refinements, others, strict=True):
+        for refine, grid in zip(self.upsamples, others, strict=True):
             total = grid + refine(total)
         return total
 
 
-class Refinement(nn.Module):
+class Upsample(nn.Module):
     """Trilinear interpolation of a grid at the points of a finer one; on a GPU, as a matrix product along each axis."""
 
     def __init__(self, coarse: Resolution, fine: Resolution) -> None:
@@ -159,7 +159,9 @@ def grid_gradient(grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]) -> 
     return torch.stack([torch.gradient(grid, dim=axis)[0] / spacing[axis] for axis in range(3)])
 
 
-def grid_bending(grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]) -> Float[Tensor, "inner_x inner_y inner_z"]:
+def grid_curvature(
+    grid: Float[Tensor, "x y z"], spacing: Float[Tensor, "3"]
+) -> Float[Tensor, "inner_x inner_y inner_z"]:
     """Returns the sum over the axes of the squared second difference divided by the spacing, at the inner grid points.
 
     For an sdf it is about (spacing · curvature)², without unit: 0 on planes, and small on all that the grid resolves.

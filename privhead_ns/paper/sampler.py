@@ -96,16 +96,18 @@ def bisect_beta(
     """Returns about the smallest β₊ between the wanted β and `upper` whose bound is below the tolerance."""
     low, high = torch.broadcast_tensors(beta, upper)
     high = torch.maximum(low, high)
-    enough = within(sdf, distances, low, settings.tolerance)
+    enough = error_bound_holds(sdf, distances, low, settings.tolerance)
     high = torch.where(enough, low, high)
     for _ in range(settings.bisections):
         middle = (low + high) / 2
-        enough = within(sdf, distances, middle, settings.tolerance)
+        enough = error_bound_holds(sdf, distances, middle, settings.tolerance)
         low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
     return high
 
 
-def within(sdf: Float[Tensor, "rays n"], distances: Float[Tensor, "rays n"], beta: Beta, tolerance: float) -> Tensor:
+def error_bound_holds(
+    sdf: Float[Tensor, "rays n"], distances: Float[Tensor, "rays n"], beta: Beta, tolerance: float
+) -> Tensor:
     """Returns for each ray whether the bound stays below the tolerance: (rays, 1)."""
     return opacity_bound(sdf, distances, beta).amax(dim=1, keepdim=True) <= tolerance
 
@@ -131,8 +133,8 @@ def inverse_cdf(
     cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf], dim=1)
     after = torch.searchsorted(cdf, quantiles.contiguous(), right=True).clamp(1, cdf.shape[1] - 1)
     start, end = cdf.gather(1, after - 1), cdf.gather(1, after)
-    share = ((quantiles - start) / (end - start).clamp(min=1e-12)).clamp(0, 1)
-    return torch.lerp(distances.gather(1, after - 1), distances.gather(1, after), share)
+    t = ((quantiles - start) / (end - start).clamp(min=1e-12)).clamp(0, 1)
+    return torch.lerp(distances.gather(1, after - 1), distances.gather(1, after), t)
 
 
 def jitter(distances: Float[Tensor, "rays n"]) -> Float[Tensor, "rays n"]:
