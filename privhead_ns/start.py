@@ -15,13 +15,17 @@ from privhead_ns.model.template import template_sdf
 from privhead_ns.model.visual_hull import Silhouette, hull_sdf
 from privhead_ns.template.files import read_template
 
+SLACK = 0.04
+"""How much larger the template is than it is drawn where there are silhouettes, in longest sides of the head's box: it
+cuts off what no view carves behind the head, and no part of the head."""
+
 Sdf = Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]
 
 
 def start_sdf(dataset: PrivheadDataset) -> Sdf | None:
     """Returns the signed distance in the frame of training that training starts from; None if the capture has none.
 
-    With silhouettes and a template it is that of their intersection.
+    With silhouettes and a template it is that of the intersection of the hull and the template enlarged by `SLACK`.
     """
     bounds: list[Sdf] = []
     if silhouettes := _silhouettes(dataset):
@@ -29,7 +33,9 @@ def start_sdf(dataset: PrivheadDataset) -> Sdf | None:
     if (path := dataset.metadata["template"]) is not None:
         frame: TrainingFrame = dataset.metadata["frame"]
         mesh = read_template(path)
-        bounds.append(template_sdf(trimesh.Trimesh(frame.to_training(mesh.vertices), mesh.faces, process=False)))
+        shape = template_sdf(trimesh.Trimesh(frame.to_training(mesh.vertices), mesh.faces, process=False))
+        slack = SLACK if bounds else 0.0
+        bounds.append(lambda points: shape(points) - slack)
     if not bounds:
         return None
     return lambda points: torch.stack([bound(points) for bound in bounds]).amax(dim=0)
