@@ -1,8 +1,8 @@
 """The protocol of H3DS (Ramon et al., H3D-Net, ICCV 2021): how far the true vertices are from a mesh, after ICP.
 
 The vertices of a region of the truth are aligned to the mesh's by iterative closest points, and the inverse is applied
-to the mesh. As in H3DS's own evaluator, ICP may rescale, and a distance is that to the nearest vertex of the mesh. Head:
-ICP on the region `face`, distances of all true vertices. Face: both on `face_sphere`, 95 mm about the nose tip.
+to the mesh. As in H3DS's own evaluator, ICP may rescale, and a distance is that to the nearest vertex of the mesh.
+Head: ICP on the region `face`, distances of all true vertices. Face: both on `face_sphere`, 95 mm about the nose tip.
 
 Distances from truth to mesh alone say nothing of what a mesh has too much.
 """
@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from rich.table import Table
 from scipy.spatial import KDTree
 
+from privhead_ns.capture.transforms import capture_folder
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.evaluate import FACE_RADIUS, Truth, load_truth
 from privhead_ns.mesh.raycast import RayScene
@@ -62,7 +63,7 @@ def evaluate_h3ds(mesh: trimesh.Trimesh, data: Path) -> H3dsEvaluation:
     Raises:
         UserError: if one of these is missing or broken.
     """
-    truth = load_truth(data)
+    truth, data = load_truth(data), capture_folder(data)
     if truth.mm_per_unit is None:
         raise UserError(f"{data} has no mm_per_unit, which --protocol h3ds needs: add it to {data / 'capture.json'}.")
     vertices = _true_vertices(data, truth) * truth.scale
@@ -76,7 +77,9 @@ def evaluate_h3ds(mesh: trimesh.Trimesh, data: Path) -> H3dsEvaluation:
 
 def h3ds_table(evaluation: H3dsEvaluation) -> Table:
     """Returns a table of the scores for the terminal."""
-    table = Table("True vertices", "Whole head", f"Face ({FACE_RADIUS:.0f} mm about the nose tip)", title="H3DS protocol")
+    table = Table(
+        "True vertices", "Whole head", f"Face ({FACE_RADIUS:.0f} mm about the nose tip)", title="H3DS protocol"
+    )
     for label, name in {
         "To the nearest vertex of the mesh, as published (mm)": "to_vertices",
         "To the surface of the mesh (mm)": "to_surface",
@@ -118,7 +121,9 @@ def _region(data: Path, name: str, vertices: Float[np.ndarray, "n 3"], truth: Tr
         except ValueError:
             indices = np.empty(0, dtype=int)
         if len(indices) == 0 or indices.min() < 0 or indices.max() >= len(vertices):
-            raise UserError(f"{path} must hold the number of a vertex of gt_mesh.ply a line; prepare the capture again.")
+            raise UserError(
+                f"{path} must hold the number of a vertex of gt_mesh.ply a line; prepare the capture again."
+            )
         return indices
     if truth.nose_tip is None:
         raise UserError(f"{data} has neither {REGIONS}/{name}.txt nor a nose_tip: add it to {data / 'capture.json'}.")

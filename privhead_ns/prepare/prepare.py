@@ -18,7 +18,7 @@ from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.prepare import person
 from privhead_ns.prepare.choose import choose_views
 from privhead_ns.prepare.crops import crop_about, up_direction
-from privhead_ns.prepare.declare import check_globs, declare, file_names
+from privhead_ns.prepare.declare import KNOWN_WITHIN_DEG, SENSITIVE_WITHIN_DEG, check_globs, declare, file_names
 from privhead_ns.prepare.faces import Face, find_face
 from privhead_ns.prepare.frame import SAME, Frame, head_frame
 from privhead_ns.prepare.posed import PosedCapture
@@ -91,10 +91,10 @@ def _write(
     sources, pictures, silhouettes = _only(keep, sources, pictures, silhouettes)
     sphere = first_sphere(sources) if silhouettes is None else silhouettes.sphere
     face, face_seen = _face(sources, pictures, sphere, up)
-    direction = None if face is None else face.direction
+    direction, within = None if face is None else face.direction, SENSITIVE_WITHIN_DEG
     if captured is not None and captured.head.face_direction is not None:
-        direction = captured.head.face_direction
-    private = declare(sources, sphere.center, direction, face_seen, wishes.neutral, wishes.sensitive)
+        direction, within = captured.head.face_direction, KNOWN_WITHIN_DEG
+    private = declare(sources, sphere.center, direction, face_seen, wishes.neutral, wishes.sensitive, within)
     if (mm_per_unit := _scale(sources, face, wishes)) is None and captured is not None:
         mm_per_unit = captured.mm_per_unit
     frame = SAME if captured is not None else head_frame(sphere, up, direction)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from privhead_ns.capture.transforms import read_size
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import KnownHead, PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, read_json, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask, read_json, read_text, refuse_missing
 from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.prepare.readers.pose import opencv_to_opengl, rigid_pose
 
@@ -27,15 +27,17 @@ KEYS = 9
 """Entries in params.json for each photograph."""
 COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3")
 LEVELS = 4
-"""Folders, from the capture's own upwards, in which `SCALES` is sought."""
+"""Folders from the capture's own up to that which holds IMGS, in any of which `SCALES` may lie."""
 NAMED = 8
 """Photographs left out that are named; the others are counted."""
 
 
 def is_facescape(data: Path) -> bool:
-    """Says whether a folder is a capture of FaceScape."""
-    path = data / PARAMETERS
-    return path.is_file() and "0_Rt" in read_json(path)
+    """Says whether a folder looks like a capture of FaceScape, broken or not."""
+    try:
+        return (data / PARAMETERS).is_file() and '"0_Rt"' in read_text(data / PARAMETERS)
+    except UserError:
+        return False
 
 
 def read_facescape(data: Path) -> PosedCapture:
@@ -45,8 +47,8 @@ def read_facescape(data: Path) -> PosedCapture:
         UserError: if the folder is no capture, or a file of it is missing or broken.
     """
     if not is_facescape(data):
-        found = next((path.parent for path in sorted(data.glob(f"*/{PARAMETERS}"))), None)
-        found = found or next((path.parent for path in sorted(data.glob(f"*/*/{PARAMETERS}"))), None)
+        below = (path for depth in range(1, LEVELS) for path in sorted(data.glob("*/" * depth + PARAMETERS)))
+        found = next((path.parent for path in below), None)
         how = f"one capture, such as {found}" if found else "a folder IMGS/<id>/<k_expression>"
         raise UserError(f"{data} has no {PARAMETERS} of FaceScape: give --data {how}.")
     path = data / PARAMETERS

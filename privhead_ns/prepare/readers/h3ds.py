@@ -70,9 +70,7 @@ def _read_matrices(path: Path) -> dict[int, Float[np.ndarray, "3 4"]]:
     return {index: found[index][:3].astype(np.float64) for index in sorted(found)}
 
 
-def _list_view(
-    data: Path, index: int, matrix: Float[np.ndarray, "3 4"], picture: Path, mask: Path | None
-) -> Listed:
+def _list_view(data: Path, index: int, matrix: Float[np.ndarray, "3 4"], picture: Path, mask: Path | None) -> Listed:
     """Returns a view; its projection counts pixels from the picture's corner, as H3DS's own example draws them."""
     intrinsics, rotation, centre = cv2.decomposeProjectionMatrix(matrix)[:3]
     where = f"{data / CAMERAS}: world_mat_{index}"
@@ -95,7 +93,9 @@ def _read_head(data: Path) -> KnownHead:
         if (path := data / f"regions/{name}.txt").is_file():
             regions[name] = _read_region(path, len(mesh.vertices))
     if not regions:
-        remarks.append(f"{data / 'regions'} is missing: evaluate takes the points within 95 mm of the nose tip instead.")
+        remarks.append(
+            f"{data / 'regions'} is missing: evaluate takes the points within 95 mm of the nose tip instead."
+        )
     path = data / "landmarks.txt"
     if not path.is_file():
         remarks.append(f"{path} is missing, so neither the nose tip nor the direction of the face is known.")
