@@ -68,8 +68,11 @@ def capture(demo: Path, tmp_path: Path) -> Path:
     return write_facescape(tmp_path, demo)
 
 
-def check_surface_in_masks(raw: Path, demo: Path, views: list[int]) -> None:
-    """Asserts that the capture's cameras see its true surface where the demo's masks are white."""
+def check_truth(raw: Path, demo: Path, views: list[int]) -> None:
+    """Asserts that the true surface can be measured on, and that cameras see it where the demo's masks are white."""
+    scores = evaluate(load_mesh(raw / "gt_mesh.ply"), raw)
+    assert scores.unit == "mm" and scores.face is not None
+    assert max(scores.head.chamfer, scores.face.chamfer) < 1e-3
     scene = RayScene(load_mesh(raw / "gt_mesh.ply"))
     for frame, view in zip(load_raw_capture(raw).frames, views, strict=True):
         seen = scene.cast(PosedCamera(frame.camera_to_world, frame.intrinsics), 48, 48).seen
@@ -104,15 +107,7 @@ def test_h3ds_becomes_a_raw_capture(demo: Path, scene: Path) -> None:
     assert (raw / "regions/face.txt").read_text() == (scene / "regions/face.txt").read_text()
     assert "The data set says where the face looks: 6 of 10 are sensitive, neutral are" in summary
     assert "missing" not in summary and "scale is unknown" not in summary
-    check_surface_in_masks(raw, demo, list(range(10)))
-
-
-def test_what_is_prepared_can_be_measured(demo: Path, scene: Path, capture: Path) -> None:
-    for data in (scene, capture):
-        prepare(data, raw := data.parent / "raw", Wishes(), QUIET)
-        scores = evaluate(load_mesh(raw / "gt_mesh.ply"), raw)
-        assert scores.unit == "mm" and scores.face is not None
-        assert max(scores.head.chamfer, scores.face.chamfer) < 1e-3
+    check_truth(raw, demo, list(range(10)))
 
 
 def test_facescape_becomes_a_raw_capture(demo: Path, capture: Path) -> None:
@@ -137,7 +132,7 @@ def test_facescape_becomes_a_raw_capture(demo: Path, capture: Path) -> None:
     assert np.linalg.norm(np.array(about["nose_tip"]) - nose) < 5 * UNIT / MM
     assert "No masks: training works without, and less well; give some in a folder masks/" in summary
     assert f"FaceScape calls the cameras of {INVALID}.jpg unreliable" in summary
-    check_surface_in_masks(raw, demo, views)
+    check_truth(raw, demo, views)
 
 
 def test_facescape_without_its_scales_is_all_sensitive_and_says_so(demo: Path, tmp_path: Path) -> None:
@@ -176,8 +171,8 @@ def test_lenses_of_facescape(capture: Path) -> None:
 def test_facescape_takes_masks_that_lie_beside_its_photographs(demo: Path, capture: Path) -> None:
     for view in range(10):
         data_sets.copy_picture(demo / f"masks/{view:03d}.png", capture / f"masks/{view}.png")
-    prepare(capture, capture.parent / "raw", Wishes(), QUIET)
-    assert all(read_image(frame)[1] is not None for frame in load_raw_capture(capture.parent / "raw").frames)
+    masks = [photograph.mask_path for photograph in read_facescape(capture).photographs]
+    assert masks == [capture / f"masks/{view}.png" for view in range(10) if view != INVALID]
 
 
 def test_both_are_recognised(scene: Path, capture: Path) -> None:
@@ -209,13 +204,13 @@ def test_views_are_spread_evenly() -> None:
         choose_views(poses, np.full(3, 7.0), sensitive, (7, 3))
 
 
-def test_a_split_is_taken_from_a_data_set(scene: Path) -> None:
-    raw = scene.parent / "raw"
-    prepare(scene, raw, Wishes(views=(2, 3)), QUIET)
+def test_a_split_is_taken_from_a_data_set(capture: Path) -> None:
+    raw = capture.parent / "raw"
+    prepare(capture, raw, Wishes(views=(2, 3)), QUIET)
     assert [frame.sensitive for frame in load_raw_capture(raw).frames] == [False, False, True, True, True]
     assert len(list((raw / "images").iterdir())) == 5
     with pytest.raises(UserError, match="--views must be the numbers"):
-        prepare(scene, scene.parent / "again", Wishes(views=(2, 0)), QUIET)
+        prepare(capture, capture.parent / "again", Wishes(views=(2, 0)), QUIET)
 
 
 def change(name: str, edit: Callable[[dict[str, Any]], Any]) -> Callable[[Path], Any]:
@@ -270,9 +265,9 @@ MISTAKES: dict[str, tuple[str, Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_broken_folders_are_refused_in_a_sentence(scene: Path, capture: Path, tmp_path: Path, mistake: str) -> None:
+def test_broken_folders_are_refused_in_a_sentence(demo: Path, tmp_path: Path, mistake: str) -> None:
     kind, spoil, sentence = MISTAKES[mistake]
-    spoil(folder := {"h3ds": scene, "facescape": capture}[kind])
+    spoil(folder := (write_h3ds if kind == "h3ds" else write_facescape)(tmp_path, demo))
     with pytest.raises(UserError, match=sentence) as error:
         prepare(folder, tmp_path / "raw", Wishes(), QUIET)
     assert "\n" not in str(error.value)

@@ -72,10 +72,10 @@ def _read_matrices(path: Path) -> dict[int, Float[np.ndarray, "3 4"]]:
 
 def _list_view(data: Path, index: int, matrix: Float[np.ndarray, "3 4"], picture: Path, mask: Path | None) -> Listed:
     """Returns a view; its projection counts pixels from the picture's corner, as H3DS's own example draws them."""
-    intrinsics, rotation, centre = cv2.decomposeProjectionMatrix(matrix)[:3]
     where = f"{data / CAMERAS}: world_mat_{index}"
-    if abs(intrinsics[2, 2]) < 1e-12 or abs(centre[3, 0]) < 1e-12:
+    if np.linalg.det(matrix[:, :3]) == 0:
         raise UserError(f"{where} is no projection of a camera; restore the file.")
+    intrinsics, rotation, centre = cv2.decomposeProjectionMatrix(matrix)[:3]
     intrinsics = intrinsics / intrinsics[2, 2]
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation.T, centre[:3, 0] / centre[3, 0]
