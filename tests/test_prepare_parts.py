@@ -18,7 +18,6 @@ from privhead_ns.errors import UserError
 from privhead_ns.prepare import faces
 from privhead_ns.prepare.crops import Crop, crop_about, onto_photograph, up_direction
 from privhead_ns.prepare.declare import check_globs, declare, file_names
-from privhead_ns.prepare.faces import Face
 from privhead_ns.prepare.frame import head_frame
 from privhead_ns.prepare.given_masks import find_masks, orientation_is_open, read_mask
 from privhead_ns.prepare.made_masks import WIDE, agreed_body, cut_out, footprint, unsure_pixels
@@ -303,15 +302,15 @@ def sources(count: int = 12, declared: bool | None = None) -> list[Source]:
 
 
 def test_views_from_behind_are_neutral_and_nothing_else() -> None:
-    face, none = Face(np.array([1.0, 0.0, 0.0]), {}, 5), np.zeros(12, bool)
-    private = declare(sources(), np.zeros(3), face, none, (), ())
+    front, none = np.array([1.0, 0.0, 0.0]), np.zeros(12, bool)
+    private = declare(sources(), np.zeros(3), front, none, (), ())
     angle = np.minimum(np.arange(12), 12 - np.arange(12)) * 30
     assert private == (angle <= 115).tolist()
     seen = none.copy()
     seen[6] = True
-    assert declare(sources(), np.zeros(3), face, seen, (), ())[6]
-    assert not declare(sources(), np.zeros(3), face, seen, ("06.jpg",), ())[6]
-    assert declare(sources(), np.zeros(3), face, none, (), ("05*",))[5]
+    assert declare(sources(), np.zeros(3), front, seen, (), ())[6]
+    assert not declare(sources(), np.zeros(3), front, seen, ("06.jpg",), ())[6]
+    assert declare(sources(), np.zeros(3), front, none, (), ("05*",))[5]
 
 
 def test_without_a_face_all_are_sensitive_but_those_declared_neutral() -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
+import tyro
 from rich.console import Console
+
+from privhead_ns.prepare.readers import DataFormat
 
 
 def prepare(
@@ -17,6 +21,8 @@ def prepare(
     pupils_mm: float | None = None,
     max_side: int = 1600,
     frames: int = 80,
+    data_format: Annotated[DataFormat, tyro.conf.arg(name="format")] = "auto",
+    views: tuple[int, int] | None = None,
 ) -> None:
     """Turn photographs of a head, a video, or a capture of another program into a raw capture, on this machine.
 
@@ -25,7 +31,8 @@ def prepare(
 
     Args:
         data: Folder of photographs, a video, or a capture with cameras: COLMAP, Nerfstudio, instant-ngp, Blender,
-            Polycam, Record3D, NeRFCapture, Metashape or RealityCapture.
+            Polycam, Record3D, NeRFCapture, Metashape, RealityCapture, or the data sets FaceScape (IMGS/ID/EXPRESSION)
+            and H3DS (the folder of a scene).
         output_dir: Folder to write the raw capture into; it must not exist yet. It shows the face: keep it.
         masks: Folder with a mask for each photograph, white on the head, of the same name or named IMAGE.png.
         neutral: Globs of photographs that show no face, whatever was found.
@@ -34,11 +41,14 @@ def prepare(
         pupils_mm: Distance of the pupils in millimetres.
         max_side: Longer side in pixels to which larger photographs are reduced.
         frames: Frames to take from a video: the sharpest of as many equal stretches.
+        data_format: Refuse data that is not of this data set, and say what is wrong with it.
+        views: How many neutral and sensitive views to keep, spread evenly about the head; the paper takes 10 20 of
+            FaceScape and 16 20 of H3DS.
     """
     from privhead_ns.prepare.prepare import prepare as make_capture
     from privhead_ns.prepare.wishes import Wishes
 
-    wishes = Wishes(masks, neutral, sensitive, marker_mm, pupils_mm, max_side, frames)
+    wishes = Wishes(masks, neutral, sensitive, marker_mm, pupils_mm, max_side, frames, data_format, views)
     print(make_capture(data, output_dir, wishes, Console()).in_plain_words())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 from rich.console import Console
@@ -55,6 +55,7 @@ def evaluate(
     data: Path,
     as_json: Annotated[bool, tyro.conf.arg(name="json")] = False,
     heat_map: Path | None = None,
+    protocol: Literal["privhead", "h3ds"] = "privhead",
 ) -> None:
     """Compare a mesh with the ground truth of a raw capture: distances from visible points to the other surface.
 
@@ -62,20 +63,28 @@ def evaluate(
         mesh: Mesh file in the capture's frame and units, or in those of the protected capture.
         data: Folder of the raw capture, with gt_mesh.ply.
         as_json: Print JSON instead of a table.
-        heat_map: Picture to write: normals of truth and mesh, and the distance between them.
+        heat_map: Picture to write: normals of truth and mesh, and the distance between them, as they lie.
+        protocol: What to measure: privhead, from visible points to the other surface and without alignment; or h3ds,
+            that data set's own protocol, from all true vertices to the mesh after ICP that may rescale it.
     """
     from privhead_ns.mesh.evaluate import evaluate as compare
     from privhead_ns.mesh.evaluate import table
     from privhead_ns.mesh.files import check_target, load_mesh
+    from privhead_ns.mesh.h3ds_protocol import evaluate_h3ds, h3ds_table
     from privhead_ns.mesh.pictures import save_heat_map
 
     if heat_map is not None:
         check_target(heat_map, (".png",))
     shape = load_mesh(mesh)
-    evaluation = compare(shape, data)
-    if as_json:
-        print(json.dumps(evaluation.to_dict(), indent=1))
+    if protocol == "h3ds":
+        measured = evaluate_h3ds(shape, data)
+        summary = h3ds_table(measured)
     else:
-        Console().print(table(evaluation))
+        measured = compare(shape, data)
+        summary = table(measured)
+    if as_json:
+        print(json.dumps(measured.to_dict(), indent=1))
+    else:
+        Console().print(summary)
     if heat_map is not None:
         save_heat_map(heat_map, shape, data)

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from privhead_ns.errors import UserError
-from privhead_ns.prepare.faces import Face, angles_from
+from privhead_ns.prepare.faces import angles_from
 from privhead_ns.prepare.sources import Source
 
 SENSITIVE_WITHIN_DEG = 115.0
@@ -18,37 +18,42 @@ SENSITIVE_WITHIN_DEG = 115.0
 
 From 100 degrees on no face is seen; the rest is for the direction's error: 3 and 16 degrees on two sculptures."""
 
+KNOWN_WITHIN_DEG = 100.0
+"""The same where a data set says in which direction the face looks."""
+
 
 def declare(
     sources: Sequence[Source],
     centre: Float[np.ndarray, " 3"],
-    face: Face | None,
+    direction: Float[np.ndarray, " 3"] | None,
     face_seen: Bool[np.ndarray, " n"],
     neutral: Sequence[str],
     sensitive: Sequence[str],
+    within_deg: float = SENSITIVE_WITHIN_DEG,
 ) -> list[bool]:
     """Says for each photograph whether it is sensitive.
 
-    A photograph that shows a face, or was taken within `SENSITIVE_WITHIN_DEG` of the face's direction, is sensitive;
-    where no face was found, all are but those that the source declares neutral. What a person says goes before.
+    A photograph that shows a face, or was taken within some angle of the face's direction, is sensitive;
+    where its direction is unknown, all are but those that the source declares neutral. What a person says goes before.
 
     Args:
         sources: the photographs.
         centre: of the head.
-        face: where it looks; None if that is not known.
+        direction: in which the face looks; None if that is not known.
         face_seen: whether the detector saw a face, in each photograph.
         neutral, sensitive: globs of file names; see `check_globs`.
+        within_deg: that angle.
     """
     names = [file_names(source.name, source.posed.path) for source in sources]
     says_neutral, says_sensitive = ([_matches(name, globs) for name in names] for globs in (neutral, sensitive))
     angles = np.zeros(len(sources))
-    if face is not None:
-        angles = angles_from(face.direction, centre, np.stack([source.posed.camera_to_world for source in sources]))
+    if direction is not None:
+        angles = angles_from(direction, centre, np.stack([source.posed.camera_to_world for source in sources]))
     result = []
     for index, source in enumerate(sources):
         declared = source.posed.sensitive
-        away = angles[index] > SENSITIVE_WITHIN_DEG and declared is not True
-        private = bool(face_seen[index]) or not (away or (face is None and declared is False))
+        away = angles[index] > within_deg and declared is not True
+        private = bool(face_seen[index]) or not (away or (direction is None and declared is False))
         result.append(says_sensitive[index] or (private and not says_neutral[index]))
     return result
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+import trimesh
+from jaxtyping import Float, Int
 
 from privhead_ns.capture.camera import Intrinsics
 
@@ -29,6 +31,22 @@ class PosedPhotograph:
 
 
 @dataclass(frozen=True)
+class KnownHead:
+    """What a data set knows of a head beside its photographs, in the frame of the poses; None where it does not."""
+
+    mesh: trimesh.Trimesh | None = None
+    """The true surface, with vertices in the order of the data set's file."""
+    face_direction: Float[np.ndarray, " 3"] | None = None
+    """In which the face looks; a unit vector."""
+    up: Float[np.ndarray, " 3"] | None = None
+    nose_tip: Float[np.ndarray, " 3"] | None = None
+    regions: Mapping[str, Int[np.ndarray, " n"]] = field(default_factory=dict)
+    """Parts of the surface that the data set measures on, by name: indices of vertices."""
+    remarks: tuple[str, ...] = ()
+    """Sentences on what is missing, and what that means."""
+
+
+@dataclass(frozen=True)
 class PosedCapture:
     """The photographs of one head in one frame."""
 
@@ -37,3 +55,4 @@ class PosedCapture:
     """Millimetres in one unit of the poses, where known."""
     surface_points: Float[np.ndarray, "points 3"] | None = None
     """Points triangulated from the photographs, where there are some."""
+    head: KnownHead = field(default_factory=KnownHead)

@@ -16,10 +16,12 @@ from privhead_ns.capture.silhouettes import judge, reduced
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.prepare import person
+from privhead_ns.prepare.choose import choose_views
 from privhead_ns.prepare.crops import crop_about, up_direction
-from privhead_ns.prepare.declare import check_globs, declare, file_names
+from privhead_ns.prepare.declare import KNOWN_WITHIN_DEG, SENSITIVE_WITHIN_DEG, check_globs, declare, file_names
 from privhead_ns.prepare.faces import Face, find_face
 from privhead_ns.prepare.frame import SAME, Frame, head_frame
+from privhead_ns.prepare.posed import PosedCapture
 from privhead_ns.prepare.posing import kept_work, pose_photographs
 from privhead_ns.prepare.readers.detect import read_posed
 from privhead_ns.prepare.scale import find_markers, scale_of_marker, scale_of_pupils
@@ -34,6 +36,7 @@ from privhead_ns.prepare.silhouettes import (
 )
 from privhead_ns.prepare.sources import Mask, Picture, Source, posed_sources, reduced_picture, save_picture
 from privhead_ns.prepare.summary import PrepareSummary
+from privhead_ns.prepare.truth import write_truth
 from privhead_ns.prepare.wishes import Wishes, check_wishes
 from privhead_ns.progress import tracked
 
@@ -58,18 +61,17 @@ def prepare(data: Path, output_dir: Path, wishes: Wishes, console: Console) -> P
     """
     check_new_folder(output_dir)
     check_wishes(wishes)
-    captured = read_posed(data)
+    captured = read_posed(data, wishes.data_format)
     if captured is not None and wishes.masks is not None:
         raise UserError("--masks goes with photographs alone; put masks into the capture's own folder masks/.")
     with kept_work(output_dir, console) as work, whole_folder(output_dir) as folder:
         if captured is not None:
-            sources, left_out, mm_per_unit = posed_sources(captured), {}, captured.mm_per_unit
+            sources, left_out = posed_sources(captured), {}
             names = [file_names(source.name, source.posed.path) for source in sources]
             check_globs(names, wishes.neutral, wishes.sensitive)
         else:
             sources, left_out = pose_photographs(data, work, wishes, console)
-            mm_per_unit = None
-        return _write(folder, output_dir, sources, left_out, mm_per_unit, captured is not None, wishes, console)
+        return _write(folder, output_dir, sources, left_out, captured, wishes, console)
 
 
 def _write(
@@ -77,8 +79,7 @@ def _write(
     output_dir: Path,
     sources: Sequence[Source],
     left_out: dict[str, str],
-    mm_per_unit: float | None,
-    keeps_frame: bool,
+    captured: PosedCapture | None,
     wishes: Wishes,
     console: Console,
 ) -> PrepareSummary:
@@ -87,23 +88,32 @@ def _write(
     up = up_direction(np.stack([source.posed.camera_to_world for source in sources]))
     silhouettes, made = _silhouettes(sources, pictures, up, console)
     keep = _agreeing(sources, silhouettes, left_out, made)
-    sources, pictures = [sources[i] for i in keep], [pictures[i] for i in keep]
-    silhouettes = None if silhouettes is None else silhouettes.of(keep)
+    sources, pictures, silhouettes = _only(keep, sources, pictures, silhouettes)
     sphere = first_sphere(sources) if silhouettes is None else silhouettes.sphere
     face, face_seen = _face(sources, pictures, sphere, up)
-    private = declare(sources, sphere.center, face, face_seen, wishes.neutral, wishes.sensitive)
-    if (scale := _scale(sources, face, wishes)) is not None:
-        mm_per_unit = scale
-    frame = SAME if keeps_frame else head_frame(sphere, up, None if face is None else face.direction)
+    direction, within = None if face is None else face.direction, SENSITIVE_WITHIN_DEG
+    if captured is not None and captured.head.face_direction is not None:
+        direction, within = captured.head.face_direction, KNOWN_WITHIN_DEG
+    private = declare(sources, sphere.center, direction, face_seen, wishes.neutral, wishes.sensitive, within)
+    if (mm_per_unit := _scale(sources, face, wishes)) is None and captured is not None:
+        mm_per_unit = captured.mm_per_unit
+    frame = SAME if captured is not None else head_frame(sphere, up, direction)
     if mm_per_unit is not None:
         mm_per_unit /= frame.scale
+    if wishes.views is not None:
+        poses = np.stack([source.posed.camera_to_world for source in sources])
+        keep = choose_views(poses, sphere.center, private, wishes.views)
+        sources, pictures, silhouettes = _only(keep, sources, pictures, silhouettes)
+        private = [private[i] for i in keep]
     entries = _write_pictures(folder, sources, silhouettes, private, frame, wishes.max_side, console)
     content = {"camera_model": "OPENCV", "frames": entries}
     content |= {} if mm_per_unit is None else {"mm_per_unit": mm_per_unit}
+    content |= {} if direction is None else {"face_direction": frame.direction(direction).round(4).tolist()}
     if face is not None:
-        content["face_direction"] = frame.direction(face.direction).round(4).tolist()
         content["face_landmarks"] = {name: frame.point(place).tolist() for name, place in face.landmarks.items()}
     (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    if captured is not None:
+        write_truth(folder, captured.head)
     agreement = None if silhouettes is None else silhouettes.agreement.tolist()
     names = [source.name for source in sources]
     save_sheet(
@@ -112,7 +122,18 @@ def _write(
     neutral = tuple(name for name, sensitive in zip(names, private, strict=True) if not sensitive)
     kind = "none" if silhouettes is None else "made" if made else "given"
     views = 0 if face is None else face.views
-    return PrepareSummary(output_dir, len(sources), left_out, kind, neutral, views, mm_per_unit)
+    return PrepareSummary(output_dir, len(sources), left_out, kind, neutral, views, mm_per_unit, captured)
+
+
+def _only(
+    keep: Sequence[int], sources: Sequence[Source], pictures: Sequence[Picture], silhouettes: Silhouettes | None
+) -> tuple[list[Source], list[Picture], Silhouettes | None]:
+    """Returns what belongs to some of the photographs."""
+    return (
+        [sources[i] for i in keep],
+        [pictures[i] for i in keep],
+        None if silhouettes is None else silhouettes.of(keep),
+    )
 
 
 def _silhouettes(

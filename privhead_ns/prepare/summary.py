@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privhead_ns.prepare.person import INSTALL, is_installed
+from privhead_ns.prepare.posed import PosedCapture
 
 NAMED = 8
 """Photographs that are named; the others are counted."""
@@ -26,6 +27,8 @@ class PrepareSummary:
     face_views: int
     """Photographs in which the face's landmarks agree; 0 where its direction is unknown."""
     mm_per_unit: float | None
+    captured: PosedCapture | None = None
+    """What another program or a data set said; None for photographs alone."""
 
     def in_plain_words(self) -> str:
         """Returns what the command prints at its end."""
@@ -35,6 +38,7 @@ class PrepareSummary:
         if len(self.left_out) > NAMED:
             lines.append(f"Left out: {len(self.left_out) - NAMED} more.")
         lines += [self._masks(), self._sensitive()]
+        lines += [] if self.captured is None else self.captured.head.remarks
         if self.mm_per_unit is None:
             lines.append("The scale is unknown; --marker-mm or --pupils-mm would give it.")
         sheet = self.output_dir / "sheet.png"
@@ -48,17 +52,22 @@ class PrepareSummary:
         if self.masks == "made":
             return "Masks: made by person segmentation; correct them in masks/ where sheet.png shows a wrong outline."
         how = "" if is_installed() else f", or make them here after: {INSTALL}"
-        return f"No masks: training works without, and less well; give some with --masks{how}."
+        where = "with --masks" if self.captured is None else "in a folder masks/ beside the photographs"
+        return f"No masks: training works without, and less well; give some {where}{how}."
 
     def _sensitive(self) -> str:
         sensitive = self.photographs - len(self.neutral)
+        names = ", ".join(self.neutral[:NAMED]) + (" …" if len(self.neutral) > NAMED else "")
+        if self.captured is not None and self.captured.head.face_direction is not None:
+            return f"The data set says where the face looks: {sensitive} of {self.photographs} are sensitive" + (
+                f", neutral are {names}." if names else "."
+            )
         if self.face_views == 0:
             how = "" if is_installed() else f" (mediapipe finds it: {INSTALL})"
             return (
                 f"The direction of the face is unknown{how}: {sensitive} photographs count as sensitive. Declare those "
                 "that show no face with --neutral GLOB."
             )
-        names = ", ".join(self.neutral[:NAMED]) + (" …" if len(self.neutral) > NAMED else "")
         return (
             f"The face was found in {self.face_views} photographs: {sensitive} of {self.photographs} are sensitive"
             + (f", neutral are {names}." if names else ".")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from privhead_ns.errors import UserError
 from privhead_ns.prepare import person
+from privhead_ns.prepare.choose import Counts
+from privhead_ns.prepare.readers import DataFormat
 from privhead_ns.prepare.scale import check_scale_flags
 
 LEAST_SIDE, LEAST_FRAMES = 64, 20
@@ -27,6 +29,9 @@ class Wishes:
     """Longer side in pixels of the photographs in the raw capture."""
     frames: int = 80
     """Frames taken from a video."""
+    data_format: DataFormat = "auto"
+    views: Counts | None = None
+    """How many neutral and sensitive views to keep; None for all."""
 
 
 def check_wishes(wishes: Wishes) -> None:
@@ -40,6 +45,11 @@ def check_wishes(wishes: Wishes) -> None:
         raise UserError(f"--max-side must be at least {LEAST_SIDE} pixels, not {wishes.max_side}.")
     if wishes.frames < LEAST_FRAMES:
         raise UserError(f"--frames must be at least {LEAST_FRAMES}, for a head needs as many, not {wishes.frames}.")
+    if wishes.views is not None and (min(wishes.views) < 0 or wishes.views[1] == 0):
+        raise UserError(
+            "--views must be the numbers of neutral and of sensitive views, such as 10 20, not "
+            f"{wishes.views[0]} {wishes.views[1]}."
+        )
     person.check_usable()
     if wishes.pupils_mm is not None and not person.is_installed():
         raise UserError(f"--pupils-mm needs mediapipe to find the face: {person.INSTALL}")

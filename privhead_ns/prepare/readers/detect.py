@@ -7,13 +7,20 @@ from pathlib import Path
 
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
+from privhead_ns.prepare.readers import DataFormat
 from privhead_ns.prepare.readers.colmap_model import find_model, read_colmap
+from privhead_ns.prepare.readers.facescape import is_facescape, read_facescape
 from privhead_ns.prepare.readers.files import read_json
+from privhead_ns.prepare.readers.h3ds import is_h3ds, read_h3ds
 from privhead_ns.prepare.readers.metashape import is_metashape, read_metashape
 from privhead_ns.prepare.readers.phone_apps import find_polycam, find_record3d, read_polycam, read_record3d
 from privhead_ns.prepare.readers.realitycapture import is_realitycapture, read_realitycapture
 from privhead_ns.prepare.readers.transforms_file import read_transforms
 
+DATA_SETS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], PosedCapture]]] = {
+    "facescape": (is_facescape, read_facescape),
+    "h3ds": (is_h3ds, read_h3ds),
+}
 SPLITS = ("transforms_train.json", "transforms_val.json", "transforms_test.json")
 MODEL_FILES = ("cameras", "images", "points3D")
 TABLES: tuple[tuple[str, Callable[[Path], bool], Callable[[Path], PosedCapture], str], ...] = (
@@ -22,12 +29,13 @@ TABLES: tuple[tuple[str, Callable[[Path], bool], Callable[[Path], PosedCapture],
 )
 
 
-def read_posed(data: Path) -> PosedCapture | None:
+def read_posed(data: Path, data_format: DataFormat = "auto") -> PosedCapture | None:
     """Reads a capture with poses: of Nerfstudio, instant-ngp, Blender, COLMAP, Polycam, Record3D, NeRFCapture,
-    Metashape or RealityCapture, or a raw capture.
+    Metashape or RealityCapture, of the data sets FaceScape or H3DS, or a raw capture.
 
     Args:
         data: a folder, or the file in it that holds the poses.
+        data_format: of a data set; what is not of it is refused.
 
     Returns:
         The photographs with their cameras; None for a folder of photographs without poses, or a film.
@@ -37,6 +45,8 @@ def read_posed(data: Path) -> PosedCapture | None:
     """
     if not data.exists():
         raise UserError(f"There is no {data}: give --data a folder of photographs, a capture, or a film.")
+    if data_format != "auto":
+        return DATA_SETS[data_format][1](data)
     if data.is_dir():
         return _read_folder(data)
     suffix = data.suffix.lower()
@@ -72,6 +82,9 @@ def _read_folder(data: Path) -> PosedCapture | None:
         return read_record3d(metadata)
     if (model := find_model(data)) is not None:
         return read_colmap(model, data)
+    for fits, read in DATA_SETS.values():
+        if fits(data):
+            return read(data)
     for ending, fits, read, what in TABLES:
         files = [path for path in sorted(data.iterdir()) if path.suffix.lower() == ending and fits(path)]
         if len(files) > 1:
