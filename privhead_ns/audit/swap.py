@@ -40,7 +40,7 @@ class Target:
         self.hull: Bool[np.ndarray, "height width"] = self.triangles.find_simplex(pixels) >= 0
         """The convex hull of the landmarks, which is all that changes."""
         self.inside: Bool[np.ndarray, "height width"] = (
-            cv2.erode(self.hull.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=0) > 0
+            cv2.erode(self.hull.astype(np.uint8), np.ones((3, 3), np.uint8), borderValue=(0,)) > 0
         )
         """The hull without its outline."""
         self._solve = factorized(laplacian(self.inside)) if self.inside.any() else None
@@ -82,7 +82,7 @@ class Warp:
         y, x = np.nonzero(target.hull)
         places = here(np.stack([x, y], axis=1)).astype(np.float32)
         warped = np.zeros_like(target.picture)
-        columns = cv2.remap(source, places[:, None], None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        columns = cv2.remap(source, places[:, :1], places[:, 1:], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         warped[target.hull] = columns[:, 0]
         return warped
 
