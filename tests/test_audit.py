@@ -88,6 +88,14 @@ def test_a_rung_that_lacks_an_input_says_so_and_gives_no_figure(rungs: list[Rung
     assert alone[1].recognition is None and "--others" in alone[1].sentence
     assert alone[0].rows[f"{RAW}, found by the detector"]["rank-1"] is None
     assert "learned inversion" not in alone[2].rows
+    assert alone[5].recognition is None and "--others" in alone[5].sentence
+
+
+def test_faces_from_everything_that_was_made_are_laid_on_other_peoples_pictures(rungs: list[Rung]) -> None:
+    swaps = rungs[5].rows
+    assert {"photographs, warped", "protected views, warped", "direct inversion, warped"} < set(swaps)
+    assert all(figures["faces"] == 4 * 3 for figures in swaps.values()), "four views, on pictures of three people"
+    assert rungs[5].recognition is not None
 
 
 def test_no_face_in_the_photographs_is_no_happy_zero(heads: list[Path]) -> None:
@@ -245,5 +253,5 @@ def test_the_report_needs_no_other_file_and_fails_by_the_limit(rungs: list[Rung]
     assert "http" not in page.replace("http-equiv", "") and "&lt;head&gt;" in page
     assert page.count("data:image/png;base64,") >= 8
     content = json.loads((tmp_path / "report" / "audit.json").read_text())
-    assert content["failed"] and len(content["audits"][0]["rungs"]) == 5
+    assert content["failed"] and len(content["audits"][0]["rungs"]) == 6
     assert Image.open(tmp_path / "report" / "audit.png").size[0] > 100

@@ -10,10 +10,11 @@ from pathlib import Path
 import trimesh
 from rich.console import Console
 
-from privhead_ns.audit import adapted, files, geometry, inversion, off_the_shelf
+from privhead_ns.audit import adapted, deepfake, files, geometry, inversion, off_the_shelf
 from privhead_ns.audit.heads import Head, load_others, load_subject
 from privhead_ns.audit.recogniser import Image, Recogniser
 from privhead_ns.audit.rung import Rung, nothing
+from privhead_ns.audit.swap import Swapper, Warp
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
@@ -47,8 +48,10 @@ class Inputs:
     """Raw captures of other people."""
 
 
-def run_audit(inputs: Inputs, recognisers: Sequence[Recogniser], console: Console) -> list[list[Rung]]:
-    """Climbs the ladder with each recogniser; returns the rungs of each.
+def run_audit(
+    inputs: Inputs, recognisers: Sequence[Recogniser], console: Console, swappers: Sequence[Swapper] = (Warp(),)
+) -> list[list[Rung]]:
+    """Climbs the ladder with each recogniser, and swaps faces in all ways; returns the rungs of each recogniser.
 
     Raises:
         UserError: if an input is missing or broken, captures do not belong together, or no face is found in any
@@ -66,6 +69,7 @@ def run_audit(inputs: Inputs, recognisers: Sequence[Recogniser], console: Consol
         exhibits, shape = _exhibits(inputs, heads[0], capture)
         blended, other = _transfer(inputs, heads, capture, shape)
         inverted = inversion.invert(heads, capture.operator, console)
+        faked = deepfake.attack(galleries, {**exhibits, **inverted}, heads, swappers, console)
         searched = [protected, *([inputs.load_config.parent] if inputs.load_config else [])]
         found = files.search(load_raw_capture(inputs.data), capture, searched, console)
         if inputs.load_config is None:
@@ -79,8 +83,9 @@ def run_audit(inputs: Inputs, recognisers: Sequence[Recogniser], console: Consol
                 if shape is not None
                 else nothing(geometry.TITLE, "there is no trained run; give its config.yml with --load-config"),
                 found,
+                fakes,
             ]
-            for gallery in galleries
+            for gallery, fakes in zip(galleries, faked, strict=True)
         ]
 
 

@@ -124,7 +124,7 @@ class OnnxRecogniser:
             self._network = cv2.dnn.readNetFromONNX(str(path))
             layers = (self._network.getLayer(name).type for name in self._network.getLayerNames())
             self._scales_itself = next((kind for kind in layers if kind != "Const"), None) in ARITHMETIC
-            self._run(np.zeros((size, size, 3), dtype=np.uint8))
+            self.channels = len(self._run(np.zeros((size, size, 3), dtype=np.uint8)))
         except cv2.error as error:
             raise UserError(
                 f"OpenCV cannot run {path} on a face of {size}x{size} pixels ({error.err}); give another --onnx-size "
@@ -172,10 +172,15 @@ def enlarged(image: Image) -> Image:
 
 def aligned(image: Image, landmarks: Landmarks, size: int) -> Image:
     """Turns, scales and shifts an image so that eyes, nose and mouth lie where recognition networks expect them."""
-    here = landmarks * (image.shape[1], image.shape[0])
-    points = np.stack([here[36:42].mean(axis=0), here[42:48].mean(axis=0), here[30], here[48], here[54]])
-    matrix, _ = cv2.estimateAffinePartial2D(points, CHIP * size, method=cv2.LMEDS)
+    matrix = alignment(landmarks * (image.shape[1], image.shape[0]), CHIP * size)
     return cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def alignment(points: Float[np.ndarray, "68 2"], template: Float[np.ndarray, "5 2"]) -> Float[np.ndarray, "2 3"]:
+    """Returns the similarity that brings eyes, nose and corners of the mouth nearest to given places, in pixels."""
+    five = np.stack([points[36:42].mean(axis=0), points[42:48].mean(axis=0), points[30], points[48], points[54]])
+    matrix, _ = cv2.estimateAffinePartial2D(five, template, method=cv2.LMEDS)
+    return matrix
 
 
 def cosine_distance(

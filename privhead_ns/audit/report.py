@@ -22,6 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from privhead_ns.audit import deepfake
 from privhead_ns.audit.recogniser import Image
 from privhead_ns.audit.rung import Rung, percent
 from privhead_ns.folders import whole_folder
@@ -29,7 +30,15 @@ from privhead_ns.folders import whole_folder
 WARNING = "This report shows photographs of the face: keep it on the machine of their owner."
 PICTURE_SIZE = 160
 """Longer side in pixels of the page's pictures."""
-SHARES = ("detected", "matched", "falsely matched", "matched at 1 % false", "follows the colours")
+SHARES = (
+    "detected",
+    "matched",
+    "falsely matched",
+    "matched at 1 % false",
+    "matched at 1 % of unswapped",
+    "nearer than target",
+    "follows the colours",
+)
 """Figures that are shown as percentages, beside every rank-1."""
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
@@ -62,11 +71,15 @@ class Verdict:
 
 
 def write_report(output_dir: Path, verdicts: Sequence[Verdict], about: dict[str, Any]) -> None:
-    """Writes report.html, audit.json and audit.png into a private folder that appears whole or not at all."""
+    """Writes report.html, audit.json and pictures into a private folder that appears whole or not at all."""
     with whole_folder(output_dir) as folder:
         (folder / "report.html").write_text(page(verdicts, about), encoding="utf-8")
         (folder / "audit.json").write_text(json.dumps(in_json(verdicts, about), indent=1), encoding="utf-8")
-        save_picture(folder / "audit.png", verdicts[0])
+        rungs = verdicts[0].rungs
+        save_picture(folder / "audit.png", {key: views for rung in rungs for key, views in rung.pictures.items()})
+        for rung in rungs:
+            if rung.title == deepfake.TITLE and rung.pictures:
+                save_picture(folder / "deepfake.png", rung.pictures, deepfake.COLUMNS)
 
 
 def in_json(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any]:
@@ -175,9 +188,8 @@ def data_uri(picture: Image) -> str:
     return f"data:image/png;base64,{base64.b64encode(np.asarray(data).tobytes()).decode()}"
 
 
-def save_picture(path: Path, verdict: Verdict) -> None:
+def save_picture(path: Path, rows: dict[str, list[Image]], columns: Sequence[str] = ()) -> None:
     """Writes a PNG with a row of views for everything that was attacked or made by an attack."""
-    rows = {f"{label}": pictures for rung in verdict.rungs for label, pictures in rung.pictures.items()}
     width = max(len(pictures) for pictures in rows.values())
     figure = Figure(figsize=(1.6 * width + 1, 1.6 * len(rows)), dpi=110, layout=ConstrainedLayoutEngine())
     axes = figure.subplots(len(rows), width, squeeze=False)
@@ -188,4 +200,6 @@ def save_picture(path: Path, verdict: Verdict) -> None:
             cell.spines[:].set_visible(False)
         for cell, picture in zip(line, pictures, strict=False):
             cell.imshow(picture)
+    for cell, title in zip(axes[0], columns, strict=False):
+        cell.set_title(title, fontsize=8)
     FigureCanvasAgg(figure).print_png(path)

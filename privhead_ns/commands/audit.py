@@ -19,6 +19,7 @@ def audit(
     onnx: tuple[Path, ...] = (),
     onnx_threshold: float = 0.5,
     onnx_size: int = 112,
+    swapper: Path | None = None,
     limit_recognition: float | None = None,
 ) -> None:
     """Attack your own capture: measure what can be learned from everything that leaves the machine.
@@ -39,9 +40,12 @@ def audit(
         onnx: Face recognition models to use beside dlib.
         onnx_threshold: Cosine distance up to which they call two faces the same.
         onnx_size: Side in pixels of the aligned face that they take.
+        swapper: Face-swapping network with the inputs of inswapper, to use beside a swap without weights; it needs the
+            ArcFace network that it was trained with as --onnx.
         limit_recognition: Highest share of pictures, 0 to 1, that an attack may give the right name.
     """
     from privhead_ns.audit.audit import Inputs, run_audit
+    from privhead_ns.audit.learned_swap import load_swappers
     from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.report import WARNING, Verdict, print_verdict, write_report
     from privhead_ns.folders import check_new_folder
@@ -50,11 +54,12 @@ def audit(
     console = Console()
     check_new_folder(output_dir)
     recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
+    swappers = load_swappers(swapper, recognisers)
     run = newest(load_config) if load_config else None
     inputs = Inputs(data, protected, run, rgb_config, transfer_config, transfer_data, others)
     verdicts = [
         Verdict(recogniser.name, recogniser.threshold, rungs, limit_recognition)
-        for recogniser, rungs in zip(recognisers, run_audit(inputs, recognisers, console), strict=True)
+        for recogniser, rungs in zip(recognisers, run_audit(inputs, recognisers, console, swappers), strict=True)
     ]
     write_report(output_dir, verdicts, {"capture": str(data), "other people": len(others)})
     for verdict in verdicts:
