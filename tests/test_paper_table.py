@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from toy_recogniser import LANDMARKS, Toy
@@ -86,23 +88,21 @@ def test_the_most_frontal_view_has_the_nose_between_the_eyes() -> None:
 def test_descendants_are_drawn_with_their_distances_and_what_is_missing_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drawn: dict[str, object] = {}
+    drawn: dict[str, Any] = {}
     monkeypatch.setattr(
         "privhead_ns.audit.off_the_shelf.draw_descendants",
-        lambda original, made, apart, name, threshold: drawn.update(made=made, apart=apart) or original,
+        lambda shown, apart, name, threshold: drawn.update(shown=shown, apart=apart),
     )
     gallery = Gallery(Toy(), [[None, LANDMARKS]], [FACES])
-    pictures = {RAW: 100, PROTECTED: 202, MESH: 110}
+    levels = {RAW: 100, PROTECTED: 202, MESH: 110}
     exhibits = {
-        label: [np.full((8, 8, 3), x * view, dtype=np.uint8) for view in (0, 1)] for label, x in pictures.items()
+        label: [np.full((8, 8, 3), level * view, dtype=np.uint8) for view in (0, 1)] for label, level in levels.items()
     }
     descendants(gallery, exhibits)
-    apart, made = drawn["apart"], drawn["made"]
-    assert apart == pytest.approx({RAW: 0, PROTECTED: 0.4 * 3**0.5, MESH: 10 / 255 * 3**0.5})
-    assert [label for label, picture in made.items() if picture is None] == [
-        "renders of the trained colours",
-        "renders of a full-RGB run",
-    ]
+    expected = {"original": 0, "protected": 0.4 * 3**0.5, "rendered mesh": 10 / 255 * 3**0.5}
+    assert drawn["apart"] == pytest.approx(expected)
+    missing = [label for label, picture in drawn["shown"].items() if picture is None]
+    assert missing == ["our rendering", "full-RGB rendering"]
     monkeypatch.undo()
     image = descendants(gallery, exhibits)
-    assert image.dtype == np.uint8 and image.shape[1] > 4 * image.shape[0] * 0.6
+    assert image.dtype == np.uint8 and image.shape[1] > 3 * image.shape[0]

@@ -20,7 +20,7 @@ from privhead_ns.audit.audit import Inputs, run_audit
 from privhead_ns.audit.faces import Faces
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import Gallery
-from privhead_ns.audit.painting import Trained, load_painted, render_painted
+from privhead_ns.audit.painting import Trained, align, face_points, load_painted, render_painted
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.errors import UserError
 
@@ -67,17 +67,34 @@ def gallery() -> Gallery:
     return Gallery(Toy(), [[LANDMARKS, None, LANDMARKS, LANDMARKS]] * 3, faces)
 
 
-def test_a_mesh_is_painted_where_it_is_seen_aligned_by_the_boxes() -> None:
+def test_a_mesh_is_painted_where_it_is_seen_through_the_alignment() -> None:
     shape = trimesh.creation.icosphere(3, 0.5)
     shape.apply_translation((0.1, 0, 0))
-    painter = trained(RED, radius=20.0)
-    aligned, unaligned = (render_painted(shape, painter, [camera()], same)[0] for same in (False, True))
+    painter, onto = trained(RED, radius=20.0), np.diag([40.0, 40, 40, 1])
+    onto[:3, 3] = -4, 0, 0
+    aligned, shifted = (render_painted(shape, painter, [camera()], matrix)[0] for matrix in (onto, np.eye(4)))
     assert aligned.shape == (256, 256, 3) and (aligned[..., 1:] == 0).all()
-    columns = np.flatnonzero(aligned[128, :, 0])
-    bright = np.flatnonzero(aligned[128, :, 0] == 255)
+    columns, bright = np.flatnonzero(aligned[128, :, 0]), np.flatnonzero(aligned[128, :, 0] == 255)
     assert len(columns) == pytest.approx(2 * 256 * 0.5 / 3, rel=0.05)
     assert bright.min() == pytest.approx(columns.mean(), abs=2), "the middle of the one is the middle of the other"
-    assert (unaligned[128, :, 0] == 255).sum() > len(bright) + 5, "as they are, x = 0 lies left of the middle"
+    assert (shifted[128, :, 0] == 255).sum() > len(bright) + 5, "as they are, x = 0 lies left of the middle"
+
+
+def test_faces_are_aligned_by_their_features() -> None:
+    rng = np.random.default_rng(0)
+    face = rng.normal(size=(51, 3))
+    turn = trimesh.transformations.rotation_matrix(0.4, (1, 2, 3))
+    turn[:3, :3] *= 1.7
+    turn[:3, 3] = 1, 2, 3
+    there = trimesh.transform_points(face, turn)
+    there[:5] = np.nan
+    np.testing.assert_allclose(align(face, there), turn, atol=1e-9)
+    place = np.full((68, 2), 0.5)
+    place[30], place[40] = (0.5, 0.4), (0.01, 0.01)
+    points = face_points(trimesh.creation.icosphere(4), camera(), place)
+    assert points.shape == (51, 3) and np.isnan(points[40 - 17]).all(), "a ray beside the ball"
+    np.testing.assert_allclose(points[0], (0, 0, 1), atol=0.02)
+    assert points[30 - 17, 1] == pytest.approx(0.1 * 2.05, abs=0.02), "a tenth of the picture above the middle"
 
 
 def test_colours_decide_whom_the_toy_sees_in_every_mesh(gallery: Gallery) -> None:
@@ -127,8 +144,8 @@ def test_a_head_whose_photographs_show_no_face_gets_no_figures(gallery: Gallery)
 
 
 def test_views_are_spread_evenly_up_to_a_limit() -> None:
-    assert transfer._spread(0) == [] and transfer._spread(3) == [0, 1, 2]
-    assert transfer._spread(29) == [0, 4, 8, 12, 16, 20, 24, 28]
+    assert transfer.spread(0) == [] and transfer.spread(3) == [0, 1, 2]
+    assert transfer.spread(29) == [0, 4, 8, 12, 16, 20, 24, 28]
 
 
 def test_a_run_that_forgot_the_colours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

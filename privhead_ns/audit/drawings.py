@@ -12,8 +12,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from privhead_ns.audit.recogniser import Image
 
-SAME, OTHER = "#a00000", "#006000"
-"""Colours of a distance within the recogniser's threshold, which an owner does not want, and beyond it."""
+SAME, OTHER, UNKNOWN = "#a00000", "#006000", "#666666"
+"""Colours of a distance within the recogniser's threshold, which an owner does not want, beyond it, and of none."""
 NOT_MEASURED = "not measured"
 
 
@@ -25,33 +25,27 @@ def rasterised(figure: Figure) -> Image:
 
 
 def draw_descendants(
-    original: Image,
-    descendants: Mapping[str, Image | None],
-    distances: Mapping[str, float | None],
-    recogniser: str,
-    threshold: float,
+    pictures: Mapping[str, Image | None], distances: Mapping[str, float], recogniser: str, threshold: float
 ) -> Image:
-    """Draws a photograph beside what was made of it, with the distance of each (Fig. 7).
+    """Draws a photograph beside what was made of it, with the distance of each from it (Fig. 7).
 
     Args:
-        original: the photograph.
-        descendants: by label; None where there is none.
-        distances: of each from the photograph, by label.
+        pictures: by label, the photograph first; None where there is none.
+        distances: from the photograph, by label.
         recogniser: whose distances these are.
         threshold: up to which it calls two pictures the same person.
     """
-    figure = Figure(figsize=(2.1 * (1 + len(descendants)), 2.9), dpi=110, layout=ConstrainedLayoutEngine())
-    figure.suptitle(f"{recogniser}: the same person up to a distance of {threshold:g}", fontsize=10)
-    first, *rest = figure.subplots(1, 1 + len(descendants), squeeze=False)[0]
-    _show(first, original)
-    first.set_title("photograph", fontsize=9)
-    for axes, (label, picture) in zip(rest, descendants.items(), strict=True):
+    figure = Figure(figsize=(2.1 * len(pictures), 2.9), dpi=110, layout=ConstrainedLayoutEngine())
+    figure.suptitle(f"{recogniser}: distance to the original; the same person up to {threshold:g}", fontsize=10)
+    grid = figure.subplots(1, len(pictures), squeeze=False)[0]
+    for axes, (label, picture) in zip(grid, pictures.items(), strict=True):
         _show(axes, picture)
-        distance = distances.get(label)
         axes.set_title(label, fontsize=9)
-        text = NOT_MEASURED if distance is None else f"{distance:.2f}"
-        colour = "#666666" if distance is None else SAME if distance <= threshold else OTHER
-        axes.set_xlabel(text, fontsize=10, color=colour)
+        distance = distances.get(label)
+        if distance is None:
+            axes.set_xlabel(NOT_MEASURED, fontsize=10, color=UNKNOWN)
+        else:
+            axes.set_xlabel(f"{distance:.3f}", fontsize=10, color=SAME if distance <= threshold else OTHER)
     return rasterised(figure)
 
 

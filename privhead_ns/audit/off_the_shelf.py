@@ -6,6 +6,7 @@ photograph from the same camera stand for: a detector that misses protects nobod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,21 +106,19 @@ def descendants(gallery: Gallery, exhibits: dict[str, list[Image]]) -> Image:
     Here alone pictures from one camera are compared, as the paper does.
     """
     view, place = most_frontal(gallery.places[0])
-    shown = {label: exhibits[label][view] if label in exhibits else None for label in COLUMNS.values()}
+    shown = {column: exhibits[label][view] if label in exhibits else None for column, label in COLUMNS.items()}
     embeddings = {
-        label: gallery.recogniser.embed(picture, place) for label, picture in shown.items() if picture is not None
+        column: gallery.recogniser.embed(picture, place) for column, picture in shown.items() if picture is not None
     }
-    original = embeddings[RAW]
+    first, *_ = COLUMNS
     apart = {
-        label: float(gallery.recogniser.distance(original[None], embedding[None])[0, 0])
-        for label, embedding in embeddings.items()
+        column: float(gallery.recogniser.distance(embeddings[first][None], embedding[None])[0, 0])
+        for column, embedding in embeddings.items()
     }
-    photograph = exhibits[RAW][view]
-    made = {label: picture for label, picture in shown.items() if label != RAW}
-    return draw_descendants(photograph, made, apart, gallery.recogniser.name, gallery.recogniser.threshold)
+    return draw_descendants(shown, apart, gallery.recogniser.name, gallery.recogniser.threshold)
 
 
-def most_frontal(places: list[Landmarks | None]) -> tuple[int, Landmarks]:
+def most_frontal(places: Sequence[Landmarks | None]) -> tuple[int, Landmarks]:
     """Returns the view in which the tip of the nose is nearest to the middle between the eyes, and its landmarks.
 
     There must be a view with landmarks.

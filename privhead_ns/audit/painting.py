@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 import trimesh
+import trimesh.registration
 from jaxtyping import Float
 from nerfstudio.cameras.rays import RayBundle
 
 from privhead_ns.audit.geometry import cast_rays, paint
-from privhead_ns.audit.recogniser import Image
+from privhead_ns.audit.recogniser import Image, Landmarks
 from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.export import load_model, surface
@@ -22,6 +23,8 @@ from privhead_ns.model.model import PrivheadModel
 
 RESOLUTION = 192
 """Voxels along the longest side of the box in meshes."""
+INNER = slice(17, None)
+"""Landmarks inside the face, whose rays do not graze the outline."""
 STANDOFF = 0.03
 """How far before the surface a ray starts that asks for its colour, as a share of the box's diagonal."""
 
@@ -67,29 +70,46 @@ def load_painted(configs: Sequence[Path]) -> list[Trained]:
 
 
 @torch.no_grad()
-def render_painted(shape: trimesh.Trimesh, painter: Trained, cameras: Sequence[PosedCamera], same: bool) -> list[Image]:
+def render_painted(
+    shape: trimesh.Trimesh, painter: Trained, cameras: Sequence[PosedCamera], alignment: Float[np.ndarray, "4 4"]
+) -> list[Image]:
     """Returns a mesh in a head's colours, as cameras see it.
 
     Each visible point is carried to the nearest point of the other's surface, whose colour is what its model renders
-    along a ray that falls straight onto it. Heads of different captures are aligned by the boxes of their surfaces.
+    along a ray that falls straight onto it.
 
     Args:
         shape: the mesh.
         painter: whose colours it gets.
         cameras: of the mesh's capture.
-        same: whether both are of one capture, and so need no alignment.
+        alignment: takes the mesh to the other's surface.
     """
     scene, target = RayScene(shape), RayScene(painter.mesh)
-    (low, high), (other_low, other_high) = shape.bounds, painter.mesh.bounds
-    standoff = STANDOFF * float(np.linalg.norm(other_high - other_low))
+    standoff = STANDOFF * float(np.linalg.norm(np.ptp(painter.mesh.bounds, axis=0)))
     pictures = []
     for camera in cameras:
         hits = cast_rays(scene, camera)
-        carried = hits.points if same else (hits.points - low) / (high - low) * (other_high - other_low) + other_low
-        nearest = target.nearest(carried)
+        nearest = target.nearest(trimesh.transform_points(hits.points, alignment))
         origins = nearest.points + standoff * nearest.normals
         pictures.append(paint(hits, _colour_along(painter.model, origins, -nearest.normals)))
     return pictures
+
+
+def face_points(mesh: trimesh.Trimesh, camera: PosedCamera, place: Landmarks) -> Float[np.ndarray, "51 3"]:
+    """Returns where brows, nose, eyes and mouth of a photograph lie on the head's mesh; NaN where beside it."""
+    hits = cast_rays(RayScene(mesh), camera)
+    rows, columns = hits.seen.shape
+    surface_points = np.full((rows, columns, 3), np.nan)
+    surface_points[hits.seen] = hits.points
+    column, row = (place[INNER] * (columns, rows)).astype(int).clip(0, (columns - 1, rows - 1)).T
+    return surface_points[row, column]
+
+
+def align(here: Float[np.ndarray, "n 3"], there: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "4 4"]:
+    """Returns the similarity that takes points to others in the least-squares sense; NaN are left out."""
+    both = np.isfinite(here).all(axis=1) & np.isfinite(there).all(axis=1)
+    matrix, *_ = trimesh.registration.procrustes(here[both], there[both], reflection=False)
+    return matrix
 
 
 def _colour_along(

@@ -15,7 +15,7 @@ from privhead_ns.audit.drawings import NOT_MEASURED, draw_matrix
 from privhead_ns.audit.faces import Faces, describe, distances, mean
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import Gallery, most_frontal
-from privhead_ns.audit.painting import Trained, render_painted
+from privhead_ns.audit.painting import Trained, align, face_points, render_painted
 from privhead_ns.audit.recogniser import Image, Landmarks
 from privhead_ns.audit.rung import Rung, few, nothing, percent
 
@@ -37,7 +37,7 @@ class Exchange:
     front: dict[int, int]
     """By geometry, if there is a view: which of them is the most frontal."""
     pictures: dict[tuple[int, int], list[Image]]
-    """By geometry and colours: a picture for each view."""
+    """By geometry and colours: a picture for each view; none where a face was never seen."""
 
 
 def exchange(
@@ -49,6 +49,8 @@ def exchange(
 ) -> Exchange:
     """Renders each mesh in the colours of each head, seen by the cameras of the mesh's own capture.
 
+    Surfaces are aligned by the features of their faces; of a head without a view of its face nothing is rendered.
+
     Args:
         heads: all heads of the gallery.
         places: by head and view, where its photograph shows a face.
@@ -57,13 +59,23 @@ def exchange(
         console: where progress is shown.
     """
     seen = {head: [view for view, place in enumerate(places[head]) if place is not None] for head in meshes}
-    views = {head: [found[i] for i in _spread(len(found))] for head, found in seen.items()}
-    pairs = [(shape, colour) for shape in meshes for colour in painters]
-    pictures = {}
-    for shape, colour in track(pairs, TITLE, console=console):
-        cameras = [heads[shape].cameras[view] for view in views[shape]]
-        pictures[shape, colour] = render_painted(meshes[shape], painters[colour], cameras, shape == colour)
+    views = {head: [found[i] for i in spread(len(found))] for head, found in seen.items()}
     front = {head: most_frontal([places[head][view] for view in found])[0] for head, found in views.items() if found}
+
+    def anchors(head: int, mesh: trimesh.Trimesh) -> Float[np.ndarray, "51 3"]:
+        view, place = most_frontal(places[head])
+        return face_points(mesh, heads[head].cameras[view], place)
+
+    pictures: dict[tuple[int, int], list[Image]] = {}
+    pairs = [(shape, colour) for shape in meshes for colour in painters]
+    for shape, colour in track(pairs, TITLE, console=console):
+        pictures[shape, colour] = []
+        if shape in front and colour in front:
+            painter, cameras = painters[colour], [heads[shape].cameras[view] for view in views[shape]]
+            alignment = np.eye(4)
+            if shape != colour:
+                alignment = align(anchors(shape, meshes[shape]), anchors(colour, painter.mesh))
+            pictures[shape, colour] = render_painted(meshes[shape], painter, cameras, alignment)
     return Exchange({head: heads[head].name for head in meshes}, list(painters), views, front, pictures)
 
 
@@ -122,8 +134,8 @@ def draw(gallery: Gallery, exchanged: Exchange, cells: dict[tuple[int, int], Cel
     """Draws one view of every mesh in every head's colours, and whom all its views are taken for."""
     names, rows, captions = exchanged.names, [], []
     for shape in names:
-        front = exchanged.front.get(shape)
-        rows.append([None if front is None else exchanged.pictures[shape, c][front] for c in exchanged.colours])
+        shown = [exchanged.pictures[shape, colour] for colour in exchanged.colours]
+        rows.append([pictures[exchanged.front[shape]] if pictures else None for pictures in shown])
         captions.append([_caption(cells[shape, colour], shape, colour, names) for colour in exchanged.colours])
     title = f"{gallery.recogniser.name}: whom the pictures are taken for, out of {len(gallery.faces)} people"
     return draw_matrix(rows, captions, list(names.values()), [names[c] for c in exchanged.colours], title)
@@ -138,14 +150,15 @@ def _caption(cell: Cell, shape: int, colour: int, names: dict[int, str]) -> str:
 
 def _nearest(gallery: Gallery, exchanged: Exchange, pair: tuple[int, int]) -> Cell:
     """Compares the pictures of a mesh in some colours, cropped by hand, with all heads."""
-    places = [gallery.places[pair[0]][view] for view in exchanged.views[pair[0]]]
-    faces = describe(gallery.recogniser, exchanged.pictures[pair], places)
-    probes = Faces(np.array(exchanged.views[pair[0]], dtype=int)[faces.views], faces.embeddings)
+    pictures = exchanged.pictures[pair]
+    views = exchanged.views[pair[0]][: len(pictures)]  # none where there are no pictures
+    faces = describe(gallery.recogniser, pictures, [gallery.places[pair[0]][view] for view in views])
+    probes = Faces(np.array(views, dtype=int)[faces.views], faces.embeddings)
     tables = [distances(gallery.recogniser.distance, probes, other) for other in gallery.faces]
     nearest = [table.min(axis=1) if table.shape[1] else np.full(len(table), np.inf) for table in tables]
     return np.stack(nearest, axis=1)
 
 
-def _spread(count: int) -> list[int]:
+def spread(count: int) -> list[int]:
     """Returns `VIEWS` indices below a count, evenly spread; all of fewer."""
     return np.unique(np.linspace(0, count - 1, min(count, VIEWS)).round().astype(int)).tolist() if count else []
