@@ -33,7 +33,7 @@ def rung(protected: float) -> Rung:
         rows={
             f"{RAW}, {found}": {"verified": 0.9, "rank-1": 1.0},
             f"{PROTECTED}, {found}": {"verified": 0.0, "rank-1": None},
-            f"{PROTECTED}, {cropped}": {"verified": protected, "rank-1": 0.25},
+            f"{PROTECTED}, {cropped}": {"verified": protected, "falsely matched": 0.125, "rank-1": 0.25},
             f"{MESH}, {found}": {"verified": 0.5, "rank-1": 0.5},
             key(MESH): {"verified": 0.75, "rank-1": 0.5},
         },
@@ -47,16 +47,18 @@ def pick(found: list[Line], recogniser: str, measure: str) -> Line:
 
 def test_a_recogniser_has_its_measures_beside_the_paper_s() -> None:
     found = lines({"dlib": rung(0.2)})
-    assert len(found) == 4
+    assert len(found) == 5
     assert pick(found, "dlib", FOUND).cells == ["90 %", "0 %", "50 %", "not measured", "not measured"]
     assert pick(found, "dlib", "verified, cropped by hand").cells[:3] == ["90 %", "20 %", "75 %"]
+    others = pick(found, "dlib", "verified as another person, cropped by hand")
+    assert others.cells[:2] == ["not measured", "12 %"]
     assert pick(found, "dlib", "rank-1, cropped by hand").cells[:3] == ["100 %", "25 %", "50 %"]
     assert pick(found, "dlib", CITED).cells == ["93.75 %", "3.17 %", "1.77 %", "37.50 %", "71.57 %"]
 
 
 def test_a_network_of_the_user_s_has_no_figures_of_the_paper_and_enters_the_mean() -> None:
     found = lines({"dlib": rung(0.2), "mine": rung(0.4)})
-    assert [line.measure for line in found if line.recogniser == "mine"] == [line.measure for line in found[:3]]
+    assert [line.measure for line in found if line.recogniser == "mine"] == [line.measure for line in found[:4]]
     average = pick(found, "mean of 2", "verified, cropped by hand")
     assert average.figures["protected"] == pytest.approx(0.3) and average.figures["our rendering"] is None
     assert pick(found, "mean of 1", CITED).cells == pick(found, "dlib", CITED).cells
