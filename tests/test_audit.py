@@ -253,5 +253,5 @@ def test_the_report_needs_no_other_file_and_fails_by_the_limit(rungs: list[Rung]
     assert "http" not in page.replace("http-equiv", "") and "&lt;head&gt;" in page
     assert page.count("data:image/png;base64,") >= 8
     content = json.loads((tmp_path / "report" / "audit.json").read_text())
-    assert content["failed"] and len(content["audits"][0]["rungs"]) == 6
+    assert content["failed"] and len(content["audits"][0]["rungs"]) == 7
     assert Image.open(tmp_path / "report" / "audit.png").size[0] > 100

@@ -22,6 +22,7 @@ from privhead_ns.audit.onnx_file import inputs_and_last_initializer
 from privhead_ns.audit.recogniser import OnnxRecogniser
 from privhead_ns.audit.report import Verdict, write_report
 from privhead_ns.audit.swap import Target, Warp, swapped
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.errors import UserError
 
 QUIET = Console(file=io.StringIO())
@@ -122,7 +123,8 @@ def photograph(contrast: int) -> np.ndarray:
 
 def head(name: str, contrast: int) -> Head:
     empty = np.zeros((3, 8, 8), dtype=np.float32)
-    return Head(name, (0, 1, 2), [photograph(contrast)] * 3, empty[..., None].repeat(3, axis=-1), empty, 1.0)
+    cameras = (PosedCamera(np.eye(4), Intrinsics(8, 8, 8.0, 8.0, 4.0, 4.0)),) * 3
+    return Head(name, (0, 1, 2), cameras, [photograph(contrast)] * 3, empty[..., None].repeat(3, axis=-1), empty, 1.0)
 
 
 def gallery(heads: list[Head]) -> Gallery:

@@ -10,8 +10,9 @@ from pathlib import Path
 import trimesh
 from rich.console import Console
 
-from privhead_ns.audit import adapted, deepfake, files, geometry, inversion, off_the_shelf
+from privhead_ns.audit import adapted, deepfake, files, geometry, inversion, off_the_shelf, transfer
 from privhead_ns.audit.heads import Head, load_others, load_subject
+from privhead_ns.audit.painting import RESOLUTION, Trained, load, load_painted
 from privhead_ns.audit.recogniser import Image, Recogniser
 from privhead_ns.audit.rung import Rung, nothing
 from privhead_ns.audit.swap import Swapper, Warp
@@ -23,9 +24,6 @@ from privhead_ns.errors import UserError
 from privhead_ns.folders import temporary_folder
 from privhead_ns.mesh.export import load_model, surface
 from privhead_ns.operators import OperatorConfig
-
-RESOLUTION = 192
-"""Voxels along the longest side of the box in the mesh that is looked at."""
 
 
 @dataclass(frozen=True)
@@ -40,10 +38,10 @@ class Inputs:
     """config.yml of a training run on it."""
     rgb_config: Path | None = None
     """config.yml of a `privhead-rgb` run, to compare with."""
-    transfer_config: Path | None = None
-    """config.yml of a run on another head, whose colours the mesh is painted with."""
-    transfer_data: Path | None = None
-    """Raw capture of that head, one of `others`."""
+    transfer_config: tuple[Path, ...] = ()
+    """config.yml of runs on other heads, whose meshes and colours are exchanged with this one's."""
+    transfer_data: tuple[Path, ...] = ()
+    """Raw captures of those heads, in their order, all among `others`."""
     others: tuple[Path, ...] = field(default_factory=tuple)
     """Raw captures of other people."""
 
@@ -58,6 +56,7 @@ def run_audit(
             sensitive photograph.
     """
     _check_paths(inputs)
+    painted = load_painted(inputs.transfer_config)
     with temporary_folder(Path(tempfile.gettempdir()) / "privhead-audit") as folder:
         protected = inputs.protected
         if protected is None:
@@ -67,7 +66,7 @@ def run_audit(
         heads = [load_subject(inputs.data, protected), *load_others(inputs.others, inputs.data, capture, console)]
         galleries = [off_the_shelf.photographs(recogniser, heads, console) for recogniser in recognisers]
         exhibits, shape = _exhibits(inputs, heads[0], capture)
-        blended, other = _transfer(inputs, heads, capture, shape)
+        exchanged = _exchange(inputs, heads, galleries[0], shape, painted, console)
         inverted = inversion.invert(heads, capture.operator, console)
         faked = deepfake.attack(galleries, {**exhibits, **inverted}, heads, swappers, console)
         searched = [protected, *([inputs.load_config.parent] if inputs.load_config else [])]
@@ -76,14 +75,15 @@ def run_audit(
             found.sentence += " No training run was searched: give its config.yml with --load-config."
         return [
             [
-                off_the_shelf.attack(gallery, exhibits, console),
+                _first_rung(gallery, exhibits, console),
                 adapted.attack(gallery, heads, console),
                 inversion.attack(gallery, heads, inverted),
-                geometry.attack(gallery, exhibits[off_the_shelf.MESH], blended, other)
+                geometry.attack(gallery, exhibits[off_the_shelf.MESH])
                 if shape is not None
                 else nothing(geometry.TITLE, "there is no trained run; give its config.yml with --load-config"),
-                found,
+                transfer.attack(gallery, exchanged),
                 fakes,
+                found,
             ]
             for gallery, fakes in zip(galleries, faked, strict=True)
         ]
@@ -106,16 +106,30 @@ def _exhibits(
     return exhibits, shape
 
 
-def _transfer(
-    inputs: Inputs, heads: Sequence[Head], capture: ProtectedCapture, shape: trimesh.Trimesh | None
-) -> tuple[list[Image] | None, int | None]:
-    """Returns renders of the mesh in another head's colours, and which head that is."""
-    if shape is None or inputs.transfer_config is None or inputs.transfer_data is None:
-        return None, None
-    other = 1 + [path.resolve() for path in inputs.others].index(inputs.transfer_data.resolve())
-    model = load_model(inputs.transfer_config)
-    painted = geometry.Trained(model, surface(model, RESOLUTION))
-    return geometry.render_transfer(shape, painted, capture, heads[0].frames), other
+def _first_rung(gallery: off_the_shelf.Gallery, exhibits: dict[str, list[Image]], console: Console) -> Rung:
+    """Measures the recogniser as it comes, and draws how far it sees a photograph from what was made of it."""
+    rung = off_the_shelf.attack(gallery, exhibits, console)
+    rung.drawings["descendants"] = off_the_shelf.descendants(gallery, exhibits)
+    return rung
+
+
+def _exchange(
+    inputs: Inputs,
+    heads: Sequence[Head],
+    gallery: off_the_shelf.Gallery,
+    shape: trimesh.Trimesh | None,
+    painted: Sequence[Trained],
+    console: Console,
+) -> transfer.Exchange | None:
+    """Renders the meshes of all heads with a run in each other's colours; None if the subject's is the only one."""
+    if shape is None or inputs.load_config is None or not painted:
+        return None
+    own = load(inputs.rgb_config or inputs.load_config)
+    captures = [path.resolve() for path in inputs.others]
+    others = {1 + captures.index(data.resolve()): run for data, run in zip(inputs.transfer_data, painted, strict=True)}
+    meshes = {0: shape, **{head: run.mesh for head, run in others.items()}}
+    painters = {0: own, **others} if own.has_colours else others
+    return transfer.exchange(heads, gallery.places, meshes, painters, console)
 
 
 def _check_paths(inputs: Inputs) -> None:
@@ -129,14 +143,19 @@ def _check_paths(inputs: Inputs) -> None:
         check_origin(raw, load_protected_capture(inputs.protected))
     elif inputs.load_config is not None:
         raise UserError("--load-config needs --protected: give the protected capture that the run was trained on.")
-    for flag in ("load_config", "rgb_config", "transfer_config"):
-        path: Path | None = getattr(inputs, flag)
-        if path is not None and not path.is_file():
+    flags = {"load_config": inputs.load_config, "rgb_config": inputs.rgb_config}
+    runs = [(flag, path) for flag, path in flags.items() if path is not None]
+    for flag, path in [*runs, *(("transfer_config", path) for path in inputs.transfer_config)]:
+        if not path.is_file():
             raise UserError(f"There is no file {path}; --{flag.replace('_', '-')} wants a config.yml of ns-train.")
-    if (inputs.transfer_config is None) != (inputs.transfer_data is None):
-        raise UserError("--transfer-config and --transfer-data go together: a run and its head's raw capture.")
-    if inputs.transfer_data is not None:
-        if inputs.load_config is None:
-            raise UserError("--transfer-config needs --load-config: the run whose geometry is to be painted.")
-        if inputs.transfer_data.resolve() not in [path.resolve() for path in inputs.others]:
-            raise UserError(f"--transfer-data {inputs.transfer_data} must be one of --others.")
+    if len(inputs.transfer_config) != len(inputs.transfer_data):
+        raise UserError("--transfer-config and --transfer-data go together: a run and its head's raw capture for each.")
+    if inputs.transfer_config and inputs.load_config is None:
+        raise UserError("--transfer-config needs --load-config: the run whose geometry is to be painted.")
+    given = [path.resolve() for path in inputs.transfer_data]
+    if len(set(given)) < len(given):
+        raise UserError("--transfer-data must name each capture once, in the order of --transfer-config.")
+    others = [path.resolve() for path in inputs.others]
+    for path in inputs.transfer_data:
+        if path.resolve() not in others:
+            raise UserError(f"--transfer-data {path} must be one of --others.")

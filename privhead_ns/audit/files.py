@@ -19,7 +19,7 @@ from privhead_ns.audit.sheet import Gallery, Match
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import RawCapture
 
-TITLE = "5. Files"
+TITLE = "7. Files"
 NAMED = 5
 """Finds that the sentence names; the table names all."""
 

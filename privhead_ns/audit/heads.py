@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import track
 
 from privhead_ns.audit.recogniser import Image
+from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.mask_files import without_masks
 from privhead_ns.capture.protect import magnitude_image
 from privhead_ns.capture.protected import FULL_SCALE, ProtectedCapture, load_protected_capture, read_magnitude
@@ -35,6 +36,8 @@ class Head:
     name: str
     frames: tuple[int, ...]
     """Which frames of the capture the views are."""
+    cameras: tuple[PosedCamera, ...]
+    """Of the views, in the capture's frame."""
     photographs: list[Image]
     """The views as photographs, at their own resolution up to LONGEST_SIDE pixels a side."""
     colour: Float[np.ndarray, "views height width 3"]
@@ -109,6 +112,7 @@ def _head(plan: ViewPlan, name: str, chosen: list[int], like: ProtectedCapture, 
     return Head(
         name=name,
         frames=tuple(chosen),
+        cameras=tuple(plan.cameras[index] for index in chosen),
         photographs=[_photograph(plan, index) for index in chosen],
         colour=np.stack([np.clip(view.rgb, 0, 1) for view in views]),
         magnitude=magnitude,

@@ -6,12 +6,15 @@ photograph from the same camera stand for: a detector that misses protects nobod
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from privhead_ns.audit.faces import Faces, describe, landmarks, recognition
+from privhead_ns.audit.drawings import draw_descendants
+from privhead_ns.audit.faces import Faces, describe, distances, landmarks, recognition
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.recogniser import Image, Landmarks, Recogniser
 from privhead_ns.audit.rung import Figures, Rung, few, in_figures, percent
@@ -20,6 +23,14 @@ from privhead_ns.errors import UserError
 TITLE = "1. Recogniser off the shelf"
 RAW, PROTECTED, MESH = "photographs", "protected views", "renders of the mesh"
 RADIANCE, FULL_RGB = "renders of the trained colours", "renders of a full-RGB run"
+COLUMNS = {
+    "original": RAW,
+    "protected": PROTECTED,
+    "rendered mesh": MESH,
+    "our rendering": RADIANCE,
+    "full-RGB rendering": FULL_RGB,
+}
+"""The columns of the paper's Table 2."""
 HIDDEN = (PROTECTED, RADIANCE)
 """Exhibits that protection is about; the mesh's renders are judged by rung 4."""
 
@@ -36,7 +47,21 @@ class Gallery:
     def compare(self, pictures: list[Image], places: list[Landmarks | None] | None = None) -> Figures:
         """Compares pictures of the subject with everyone's photographs; by default at the photographs' landmarks."""
         probes = describe(self.recogniser, pictures, self.places[0] if places is None else places)
-        return in_figures(recognition(self.recogniser, probes, self.faces[0], self.faces[1:]))
+        figures = in_figures(recognition(self.recogniser, probes, self.faces[0], self.faces[1:]))
+        return {**figures, "verified": self.verified(probes)}
+
+    def verified(self, probes: Faces) -> float | None:
+        """Returns how often a picture and a photograph from another camera are called the same person.
+
+        It is the mean over all cameras whose photograph shows a face; a picture without one counts as never. None if
+        there is but one such camera.
+        """
+        own = self.faces[0]
+        if len(own.views) < 2:
+            return None
+        table = distances(self.recogniser.distance, probes, own)
+        rates = (table <= self.recogniser.threshold).sum(axis=1) / (len(own.views) - 1)
+        return float(rates[np.isin(probes.views, own.views)].sum() / len(own.views))
 
 
 def photographs(recogniser: Recogniser, heads: list[Head], console: Console) -> Gallery:
@@ -73,6 +98,37 @@ def attack(gallery: Gallery, exhibits: dict[str, list[Image]], console: Console)
         rung.recognition = 0.0
     rung.sentence = in_words(rung, len(gallery.faces))
     return rung
+
+
+def descendants(gallery: Gallery, exhibits: dict[str, list[Image]]) -> Image:
+    """Draws the most frontal photograph beside what was made of it, and how far it is from each (Fig. 7).
+
+    Here alone pictures from one camera are compared, as the paper does.
+    """
+    view, place = most_frontal(gallery.places[0])
+    shown = {column: exhibits[label][view] if label in exhibits else None for column, label in COLUMNS.items()}
+    embeddings = {
+        column: gallery.recogniser.embed(picture, place) for column, picture in shown.items() if picture is not None
+    }
+    first, *_ = COLUMNS
+    apart = {
+        column: float(gallery.recogniser.distance(embeddings[first][None], embedding[None])[0, 0])
+        for column, embedding in embeddings.items()
+    }
+    return draw_descendants(shown, apart, gallery.recogniser.name, gallery.recogniser.threshold)
+
+
+def most_frontal(places: Sequence[Landmarks | None]) -> tuple[int, Landmarks]:
+    """Returns the view in which the tip of the nose is nearest to the middle between the eyes, and its landmarks.
+
+    There must be a view with landmarks.
+    """
+
+    def turned(place: Landmarks) -> float:
+        right, left = place[36:42, 0].mean(), place[42:48, 0].mean()
+        return float(abs(place[30, 0] - (right + left) / 2) / max(abs(left - right), 1e-6))
+
+    return min(((view, place) for view, place in enumerate(places) if place is not None), key=lambda x: turned(x[1]))
 
 
 def key(label: str) -> str:

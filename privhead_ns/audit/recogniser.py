@@ -6,9 +6,9 @@ landmarks found on a photograph can be carried over to whatever else the same ca
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,10 +75,17 @@ class DlibRecogniser:
         self._detector = self._dlib.get_frontal_face_detector()
         self._predictor = self._dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
         self._network = self._dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
+        self._known: dict[tuple[bytes, tuple[int, ...]], list[Landmarks]] = {}
 
     def faces(self, image: Image) -> list[Landmarks]:
-        """Detects after enlarging the image to `WORKING_SIZE` and twice as large again."""
-        image = enlarged(image)
+        """Detects after enlarging the image to `WORKING_SIZE` and twice as large again; of each image once."""
+        key = hashlib.sha256(image.tobytes()).digest(), image.shape
+        if key not in self._known:
+            self._known[key] = self._find(enlarged(image))
+        return self._known[key]
+
+    def _find(self, image: Image) -> list[Landmarks]:
+        """Detects faces at an image's own size."""
         found, scores, _ = self._detector.run(image, 1, 0.0)
         ordered = [face for _, face in sorted(zip(scores, found, strict=True), key=lambda pair: -pair[0])]
         size = image.shape[1], image.shape[0]
@@ -150,16 +157,6 @@ class OnnxRecogniser:
         scale, middle = (1.0, 0.0) if self._scales_itself else (1 / 127.5, 127.5)
         self._network.setInput(cv2.dnn.blobFromImage(chip, scale, mean=(middle, middle, middle)))
         return np.asarray(self._network.forward(), dtype=np.float64).ravel()
-
-
-def load_recognisers(onnx: Sequence[Path], threshold: float, size: int) -> list[Recogniser]:
-    """Returns dlib, and the networks in the given files.
-
-    Raises:
-        UserError: if the extra `audit` is not installed, or a file cannot be used.
-    """
-    dlib = DlibRecogniser()
-    return [dlib, *(OnnxRecogniser(path, threshold, dlib, size) for path in onnx)]
 
 
 def enlarged(image: Image) -> Image:

@@ -9,7 +9,7 @@ import base64
 import html
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from privhead_ns.audit import deepfake
+from privhead_ns.audit import deepfake, off_the_shelf, paper_table
 from privhead_ns.audit.recogniser import Image
 from privhead_ns.audit.rung import Rung, percent
 from privhead_ns.folders import whole_folder
@@ -32,6 +32,7 @@ PICTURE_SIZE = 160
 """Longer side in pixels of the page's pictures."""
 SHARES = (
     "detected",
+    "verified",
     "matched",
     "falsely matched",
     "matched at 1 % false",
@@ -45,7 +46,8 @@ body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 table { border-collapse: collapse; font-size: 13px; margin: 1rem 0 } th, td { padding: .25rem .6rem; text-align: right }
 th:first-child, td:first-child { text-align: left } tr { border-bottom: 1px solid #ddd }
 figure { display: inline-block; margin: 0 1rem 1rem 0 } figcaption { font-size: 13px; color: #555 }
-img { image-rendering: pixelated; margin-right: 2px } .bad { color: #a00 } .warning { background: #fee; padding: .6rem }
+img { image-rendering: pixelated; margin-right: 2px } .drawing { image-rendering: auto; max-width: 100% }
+.bad { color: #a00 } .warning { background: #fee; padding: .6rem }
 """
 
 
@@ -80,6 +82,20 @@ def write_report(output_dir: Path, verdicts: Sequence[Verdict], about: dict[str,
         for rung in rungs:
             if rung.title == deepfake.TITLE and rung.pictures:
                 save_picture(folder / "deepfake.png", rung.pictures, deepfake.COLUMNS)
+        for verdict in verdicts:
+            for name, drawing in (pair for rung in verdict.rungs for pair in rung.drawings.items()):
+                (folder / f"{name}-{verdict.recogniser}.png").write_bytes(png(drawing))
+
+
+def table_lines(verdicts: Sequence[Verdict]) -> list[paper_table.Line]:
+    """Returns what all recognisers make of the first rung's exhibits, beside the paper's figures."""
+    first = {v.recogniser: rung for v in verdicts for rung in v.rungs if rung.title == off_the_shelf.TITLE}
+    return paper_table.lines(first)
+
+
+def comparison(verdicts: Sequence[Verdict]) -> Table:
+    """Returns `table_lines` as a table for a terminal."""
+    return paper_table.table(table_lines(verdicts))
 
 
 def in_json(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any]:
@@ -105,6 +121,7 @@ def in_json(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any
             }
             for verdict in verdicts
         ],
+        "comparison": [asdict(line) for line in table_lines(verdicts)],
     }
 
 
@@ -148,6 +165,9 @@ def page(verdicts: Sequence[Verdict], about: dict[str, Any]) -> str:
     """Returns the report as one page that needs no other file."""
     body = ["<h1>What can be learned from what leaves the machine</h1>", f'<p class="warning">{WARNING}</p>']
     body.append(f"<p>{html.escape(', '.join(f'{key}: {value}' for key, value in about.items()))}.</p>")
+    rows = [[line.recogniser, line.measure, *line.cells] for line in table_lines(verdicts)]
+    body += [f"<h2>{paper_table.TITLE}</h2>", *html_table(["", "", *off_the_shelf.COLUMNS], rows)]
+    body.append(f"<p>{paper_table.NOTE}</p>")
     for verdict in verdicts:
         body.append(f"<h2>Recogniser {html.escape(verdict.recogniser)}, threshold {verdict.threshold:g}</h2>")
         for rung in verdict.rungs:
@@ -166,26 +186,36 @@ def section(rung: Rung, failed: bool) -> list[str]:
     for label, pictures in rung.pictures.items():
         images = "".join(f'<img alt="" src="{data_uri(picture)}">' for picture in pictures)
         parts.append(f"<figure>{images}<figcaption>{html.escape(label)}</figcaption></figure>")
+    parts += [
+        f'<p><img class="drawing" alt="" src="{data_uri(drawing, None)}"></p>' for drawing in rung.drawings.values()
+    ]
     if rung.rows:
         columns = column_names(rung)
-        head = "".join(f"<th>{html.escape(name)}</th>" for name in ["", *columns])
-        rows = [
-            f"<tr><td>{html.escape(label)}</td>"
-            + "".join(f"<td>{html.escape(shown(name, figures.get(name)))}</td>" for name in columns)
-            + "</tr>"
-            for label, figures in rung.rows.items()
-        ]
-        parts.append(f"<table><tr>{head}</tr>{''.join(rows)}</table>")
+        rows = [[label, *(shown(name, figures.get(name)) for name in columns)] for label, figures in rung.rows.items()]
+        parts += html_table(["", *columns], rows)
     return parts
 
 
-def data_uri(picture: Image) -> str:
-    """Returns a picture, `PICTURE_SIZE` pixels large, as a PNG within the page."""
-    scale = PICTURE_SIZE / max(picture.shape[:2])
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns a table of the page."""
+    cells = [
+        "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in row)
+        for tag, row in [("th", head), *(("td", row) for row in rows)]
+    ]
+    return ["<table>", *(f"<tr>{row}</tr>" for row in cells), "</table>"]
+
+
+def data_uri(picture: Image, size: int | None = PICTURE_SIZE) -> str:
+    """Returns a picture, so many pixels large or as it is, as a PNG within the page."""
+    scale = 1 if size is None else size / max(picture.shape[:2])
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST
     resized = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=how)
-    _, data = cv2.imencode(".png", cv2.cvtColor(resized, cv2.COLOR_RGB2BGR))
-    return f"data:image/png;base64,{base64.b64encode(np.asarray(data).tobytes()).decode()}"
+    return f"data:image/png;base64,{base64.b64encode(png(resized)).decode()}"
+
+
+def png(picture: np.ndarray) -> bytes:
+    """Returns a picture as a PNG."""
+    return np.asarray(cv2.imencode(".png", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))[1]).tobytes()
 
 
 def save_picture(path: Path, rows: dict[str, list[Image]], columns: Sequence[str] = ()) -> None:

@@ -25,6 +25,8 @@ class Rung:
     """Whether the finding fails the audit whatever the limits are."""
     pictures: dict[str, list[Image]] = field(default_factory=dict)
     """What the attacker sees or makes, a few views of each."""
+    drawings: dict[str, Image] = field(default_factory=dict)
+    """Pictures that the report also writes as files, by their name."""
 
 
 def in_figures(found: Recognition) -> Figures:

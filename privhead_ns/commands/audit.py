@@ -13,9 +13,10 @@ def audit(
     protected: Path | None = None,
     load_config: tuple[Path, ...] = (),
     rgb_config: Path | None = None,
-    transfer_config: Path | None = None,
-    transfer_data: Path | None = None,
+    transfer_config: tuple[Path, ...] = (),
+    transfer_data: tuple[Path, ...] = (),
     others: tuple[Path, ...] = (),
+    recognisers: tuple[str, ...] = ("Dlib",),
     onnx: tuple[Path, ...] = (),
     onnx_threshold: float = 0.5,
     onnx_size: int = 112,
@@ -33,11 +34,14 @@ def audit(
         protected: Its protected capture; by default one made for the audit alone, with the default settings.
         load_config: config.yml of an ns-train privhead run on it; of several, the newest counts.
         rgb_config: config.yml of an ns-train privhead-rgb run on it, to compare with.
-        transfer_config: config.yml of a run on another head, whose colours are painted on this one's mesh: one of
-            ns-train privhead-rgb, or --keep-painted-colors True, for others have forgotten the face's colours.
-        transfer_data: Raw capture of that head, one of --others.
+        transfer_config: config.yml of runs on other heads, whose meshes and colours are exchanged with this one's: of
+            ns-train privhead-rgb, or --keep-painted-colors True, for others have forgotten the face's colours. This
+            one's own colours are those of --rgb-config, or of --load-config where it has not forgotten them.
+        transfer_data: Raw captures of those heads, in the same order, all among --others.
         others: Raw captures of other people, to tell apart and to learn from.
-        onnx: Face recognition models to use beside dlib.
+        recognisers: Of VGG-Face, Facenet, Facenet512, ArcFace, Dlib, SFace and GhostFaceNet. All but Dlib come through
+            deepface, which fetches their weights once.
+        onnx: Face recognition models to use beside them.
         onnx_threshold: Cosine distance up to which they call two faces the same.
         onnx_size: Side in pixels of the aligned face that they take.
         swapper: Face-swapping network with the inputs of inswapper, to use beside a swap without weights; it needs the
@@ -46,26 +50,27 @@ def audit(
     """
     from privhead_ns.audit.audit import Inputs, run_audit
     from privhead_ns.audit.learned_swap import load_swappers
-    from privhead_ns.audit.recogniser import load_recognisers
-    from privhead_ns.audit.report import WARNING, Verdict, print_verdict, write_report
+    from privhead_ns.audit.report import WARNING, Verdict, comparison, print_verdict, write_report
+    from privhead_ns.audit.systems import load_recognisers
     from privhead_ns.folders import check_new_folder
     from privhead_ns.mesh.export import newest
 
     console = Console()
     check_new_folder(output_dir)
-    recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
-    swappers = load_swappers(swapper, recognisers)
+    systems = load_recognisers(onnx, onnx_threshold, onnx_size, recognisers)
+    swappers = load_swappers(swapper, systems)
     run = newest(load_config) if load_config else None
     inputs = Inputs(data, protected, run, rgb_config, transfer_config, transfer_data, others)
     verdicts = [
         Verdict(recogniser.name, recogniser.threshold, rungs, limit_recognition)
-        for recogniser, rungs in zip(recognisers, run_audit(inputs, recognisers, console, swappers), strict=True)
+        for recogniser, rungs in zip(systems, run_audit(inputs, systems, console, swappers), strict=True)
     ]
     write_report(output_dir, verdicts, {"capture": str(data), "other people": len(others)})
     for verdict in verdicts:
         console.rule(verdict.recogniser)
         print_verdict(verdict, console)
-    console.print(f"{output_dir / 'report.html'}, audit.json and audit.png. {WARNING}", highlight=False)
+    console.print(comparison(verdicts))
+    console.print(f"{output_dir / 'report.html'}, audit.json and pictures. {WARNING}", highlight=False)
     if any(verdict.failed for verdict in verdicts):
         raise SystemExit(1)
 
@@ -101,8 +106,8 @@ def audit_sweep(
         onnx_size: Side in pixels of the aligned face that they take.
         phase2_steps: Steps of phase 2 at 64 pixels, by default those of ns-train privhead.
     """
-    from privhead_ns.audit.recogniser import load_recognisers
     from privhead_ns.audit.sweep import run_sweep, settings, write_sweep
+    from privhead_ns.audit.systems import load_recognisers
     from privhead_ns.capture.transforms import capture_folder
     from privhead_ns.phases import PhaseSchedule
 
