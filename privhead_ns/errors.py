@@ -12,4 +12,12 @@ class UserError(SystemExit):
     """
 
     def __init__(self, sentence: str) -> None:
-        super().__init__(sentence)
+        super().__init__(_printable(sentence))
+
+
+def _printable(sentence: str) -> str:
+    """Returns a sentence, which may quote a file, on one line, without control characters and not too long."""
+    shown = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in sentence
+    )
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST // 2]} … {shown[-LONGEST // 2 :]}"
