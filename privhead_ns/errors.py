@@ -1,5 +1,8 @@
 """The one exception that a user's mistake raises."""
 
+LONGEST = 2000
+"""Letters that a sentence may have; of a longer one the middle is left out."""
+
 
 class UserError(SystemExit):
     """A mistake the user can mend, told in one sentence.

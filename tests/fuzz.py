@@ -120,6 +120,54 @@ def change_json(folder: Path, random: Random) -> None:
     path.write_text(json.dumps(content))
 
 
+FACTORS = [-1, 0, 0.5, 0.9, 1.01, 2, 10, 1e-3, 1e3, 1e-9, 1e9, 1e-25, 1e25, 1e-160, 1e160]
+
+
+def change_cameras(folder: Path, random: Random) -> None:
+    """Moves, turns or scales poses, or changes intrinsics, of one frame or of all."""
+    path = folder / "transforms.json"
+    try:
+        content = json.loads(path.read_text("utf8"))
+        frames = random.choice([content["frames"], [random.choice(content["frames"])]])
+        kind, factor = (
+            random.choice(["move", "scale", "turn", "same", "focal", "centre", "distort"]),
+            random.choice(FACTORS),
+        )
+        angle, axis = random.choice([0.01, 0.1, 1, 3.14159, random.random()]), random.randrange(3)
+        for frame in frames:
+            pose = np.array(frame["transform_matrix"], dtype=float)
+            if kind == "move":
+                pose[axis, 3] += factor
+            elif kind == "scale":
+                pose[:3, 3] *= factor
+            elif kind == "turn":
+                turn = np.roll(
+                    [[1, 0, 0], [0, np.cos(angle), -np.sin(angle)], [0, np.sin(angle), np.cos(angle)]], axis, (0, 1)
+                )
+                pose[:3, :3] = pose[:3, :3] @ turn
+            elif kind == "same":
+                pose = np.array(frames[0]["transform_matrix"], dtype=float)
+            elif kind == "focal":
+                for key in random.choice([["fl_x"], ["fl_y"], ["fl_x", "fl_y"]]):
+                    frame[key] = frame.get(key, content.get(key)) * factor
+            elif kind == "centre":
+                frame[random.choice(["cx", "cy"])] = 16 * factor
+            else:
+                frame[random.choice(["k1", "k2", "k3", "p1", "p2"])] = 0.1 * factor
+            frame["transform_matrix"] = pose.tolist()
+    except (
+        ValueError,
+        OSError,
+        RecursionError,
+        LookupError,
+        TypeError,
+        OverflowError,
+        AttributeError,
+    ):  # broken before
+        return
+    path.write_text(json.dumps(content))
+
+
 def change_json_text(folder: Path, random: Random) -> None:
     """Cuts transforms.json, writes something into it, or encodes it otherwise."""
     path = folder / "transforms.json"
@@ -274,6 +322,8 @@ def change_files(folder: Path, random: Random) -> None:
 
 
 CHANGES: dict[str, Callable[[Path, Random], None]] = {
+    "cameras": change_cameras,
+    "cameras again": change_cameras,
     "json": change_json,
     "json again": change_json,
     "json text": change_json_text,

@@ -20,6 +20,7 @@ from fuzz import CHANGES, chunks, one_sentence, pictures, spoil, within_seconds
 from hypothesis import given
 from hypothesis import strategies as st
 from raw_folder import write_raw_capture
+from rich.console import Console
 
 from privhead_ns.capture import exposure, hull, mending, silhouettes
 from privhead_ns.capture.protect import protect
@@ -69,7 +70,7 @@ def check_raw(source: Path, folder: Path, names: list[str], random: Random, chos
     spoil(raw, names, random)
     try:
         with within_seconds(30):
-            protect(raw, out, OperatorConfig(), **chosen)
+            protect(raw, out, OperatorConfig(), console=Console(quiet=True), **chosen)
     except UserError as error:
         one_sentence(error)
         assert list(folder.iterdir()) == [raw]
