@@ -48,9 +48,11 @@ def read_config_file(path: Path) -> Any:
     Fields that a class does not have any more are left out, and those that it did not have yet get their defaults.
 
     Raises:
-        UserError: if the file cannot be read, names anything that no config of this package holds, or a field holds a
+        UserError: if there is no such file, it cannot be read, names anything that no config of this package holds, or a field holds a
             value of another type than its own.
     """
+    if not path.is_file():
+        raise UserError(f"There is no file {path}; --load-config wants the config.yml that ns-train wrote.")
     try:
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path} is larger than any config.yml of `ns-train privhead`: give that of a run.")
