@@ -48,8 +48,8 @@ def read_config_file(path: Path) -> Any:
     Fields that a class does not have any more are left out, and those that it did not have yet get their defaults.
 
     Raises:
-        UserError: if there is no such file, it cannot be read, names anything that no config of this package holds, or a field holds a
-            value of another type than its own.
+        UserError: if there is no such file, it cannot be read, names anything that no config of this package holds, or
+            a field holds a value of another type than its own.
     """
     if not path.is_file():
         raise UserError(f"There is no file {path}; --load-config wants the config.yml that ns-train wrote.")
