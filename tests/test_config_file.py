@@ -175,6 +175,7 @@ def test_no_field_holds_another_kind_of_value(tmp_path: Path, change: str) -> No
 
 BROKEN = {
     "nothing": ("", "belongs to another method"),
+    "no pipeline": ("!!python/object:privhead_ns.trainer.PrivheadTrainerConfig {}", "belongs to another method"),
     "a list": ("[1, 2]", "belongs to another method"),
     "unfinished": ("{a: [", "cannot be read"),
     "deep": ("[" * 5_000, "cannot be read"),

@@ -46,7 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config.pipeline.datamanager.data = folder / "protected"
         config.output_dir, config.vis, config.machine.device_type = folder / name, "tensorboard", "cpu"
         model: Any = config.pipeline.model
-        model.max_voxels, model.hidden_units = 1000, units
+        model.max_voxels, model.hidden_units = 40_000, units
         config.timestamp = config.experiment_name = "run"
         config.save_config()
         writer.EVENT_STORAGE.clear()

@@ -87,12 +87,12 @@ def assert_same(mesh: trimesh.Trimesh, other: trimesh.Trimesh) -> None:
 
 
 def test_two_at_once_on_one_folder(tmp_path: Path) -> None:
-    raw = write_raw_capture(tmp_path / "raw")
-    with pytest.raises(UserError, match="made by another command meanwhile"), whole_folder(tmp_path / "out") as folder:
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match="made by another command meanwhile"), whole_folder(out) as folder:
         (folder / "late").touch()
-        protect(raw, tmp_path / "out", OperatorConfig())  # by whoever was faster
-    load_protected_capture(tmp_path / "out")
-    assert set(tmp_path.iterdir()) == {raw, tmp_path / "out"}
+        out.mkdir()
+        (out / "early").touch()  # by whoever was faster
+    assert list(tmp_path.rglob("*")) == [out, out / "early"]
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.checkpoint import find_checkpoint, fitting, read_checkpoint
 from privhead_ns.config_file import read_config_file
+from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.description import restore
 from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.errors import UserError
@@ -93,7 +94,9 @@ def read_config(load_config: Path) -> PrivheadTrainerConfig:
     """
     newest([load_config])
     config = read_config_file(load_config)
-    if not isinstance(config, PrivheadTrainerConfig):
+    pipeline = config.pipeline if isinstance(config, PrivheadTrainerConfig) else None
+    ours = isinstance(pipeline, PrivheadPipelineConfig)
+    if not ours or not isinstance(pipeline.datamanager, PrivheadDataManagerConfig):
         raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
     config.locate(load_config.parent)
     return config
