@@ -130,7 +130,7 @@ class ConfigLoader(yaml.SafeLoader):
         return tuple(self.construct_sequence(node, deep=True))  # type: ignore[arg-type]
 
 
-ConfigLoader.add_constructor(None, ConfigLoader.construct_unknown)
+ConfigLoader.add_constructor(None, ConfigLoader.construct_unknown)  # pyright: ignore
 ConfigLoader.add_constructor(f"{TAG}python/tuple", ConfigLoader.construct_tuple)
 ConfigLoader.add_multi_constructor(OBJECT, ConfigLoader.construct_config)
 ConfigLoader.add_multi_constructor(APPLY, ConfigLoader.construct_applied)

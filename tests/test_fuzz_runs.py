@@ -39,7 +39,7 @@ SCALARS: list[str] = [
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two runs of other settings, of one checkpoint each."""
     folder = tmp_path_factory.mktemp("runs")
-    protect(write_raw_capture(folder / "raw"), folder / "protected", OperatorConfig())
+    protect(write_raw_capture(folder / "raw", masks=False), folder / "protected", OperatorConfig())
     for name, units in (("run", 8), ("other", 4)):
         config = deepcopy(all_methods["privhead"])
         assert isinstance(config, PrivheadTrainerConfig)
