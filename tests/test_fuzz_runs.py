@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fuzz import WEIRD, nodes, one_sentence, within_seconds
+from fuzz import one_sentence, within_seconds
+from fuzz_json import WEIRD, nodes
 from hypothesis import given
 from hypothesis import strategies as st
 from nerfstudio.configs.method_configs import all_methods
@@ -170,6 +171,16 @@ def check_run(source: Path, folder: Path, names: list[str], random: Random) -> s
 
 def test_the_run_is_sound(runs: Path, tmp_path: Path) -> None:
     assert check_run(runs, tmp_path, [], Random(0)) == ""
+
+
+def test_a_box_that_is_turned_inside_out(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs / "run", tmp_path / "run")
+    content = torch.load(tmp_path / "run" / CHECKPOINT, weights_only=True)
+    [name] = [name for name in content["pipeline"] if name.endswith("field.aabb")]
+    content["pipeline"][name] *= -1
+    torch.save(content, tmp_path / "run" / CHECKPOINT)
+    with pytest.raises(UserError, match=r"ckpt does not fit .*config\.yml"):
+        export_mesh(tmp_path / "run" / "config.yml", tmp_path / "head.ply", 16, millimetres=False)
 
 
 @given(

@@ -119,6 +119,8 @@ def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel
             scene_box=scene_box, num_train_data=len(metadata["protected"]), metadata=metadata
         )
         model.load_state_dict({key.removeprefix("_model."): value for key, value in state.items()})
+        if not torch.allclose(model.field.aabb, scene_box.aabb):
+            raise ValueError("the field's box is another's")
         model.set_schedule(pipeline.phases.weights(step), pipeline.phases.beta(step))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     warn_if_painted(model)
