@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +48,40 @@ def find_checkpoint(run: Path, step: int | None, flag: str) -> tuple[int, Path]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU.
+    """Reads a checkpoint onto the CPU: tensors and plain values, so that no code in it is run.
 
     Raises:
-        UserError: if it is broken.
+        UserError: if it is broken, or holds something else.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # zip, pickle and torch fail in their own ways
         raise UserError(f"{path} cannot be read ({type(error).__name__}); remove it, or copy it again.") from error
+    state, step = (content.get(key) if isinstance(content, dict) else None for key in ("pipeline", "step"))
+    if not isinstance(state, dict) or not all(isinstance(key, str) for key in state) or not isinstance(step, int):
+        raise UserError(f"{path} is no checkpoint of ns-train; remove it, or copy it again.")
+    return content
+
+
+@contextmanager
+def fitting(load_config: Path, path: Path) -> Iterator[None]:
+    """Tells in a sentence that a model cannot be made of a config.yml and a checkpoint.
+
+    Args:
+        load_config: the config.yml.
+        path: the checkpoint.
+
+    Raises:
+        UserError: if anything but the disk fails, for either may hold any value.
+    """
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path} does not fit {load_config} ({type(error).__name__}): copy the run again, whole, or train again."
+        ) from error
 
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:

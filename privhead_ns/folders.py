@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import shutil
@@ -39,10 +40,19 @@ def make_private(path: Path) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Gives a private folder beside `path` that takes its name at the end, or is removed if anything goes wrong."""
+    """Gives a private folder beside `path` that takes its name at the end, or is removed if anything goes wrong.
+
+    Raises:
+        UserError: if there is something of that name by then.
+    """
     with temporary_folder(path) as folder:
         yield folder
-        folder.rename(path)
+        try:
+            folder.rename(path)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise UserError(f"--output-dir {path} was made by another command meanwhile; remove one of them.") from None
 
 
 @contextmanager
@@ -55,7 +65,7 @@ def temporary_folder(path: Path) -> Iterator[Path]:
     prefix = f".{path.name}.tmp-"
     for stale in path.parent.glob(f"{glob.escape(prefix)}*"):
         owner = stale.name.removeprefix(prefix)
-        if owner.isdecimal() and (int(owner) == os.getpid() or not _runs(int(owner))):
+        if owner.isdecimal() and (int(owner) == os.getpid() or not runs(int(owner))):
             shutil.rmtree(stale, ignore_errors=True)
     folder = path.with_name(f"{prefix}{os.getpid()}")
     try:
@@ -70,7 +80,8 @@ def temporary_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _runs(process: int) -> bool:
+def runs(process: int) -> bool:
+    """Says whether a process of this number runs on this machine."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from privhead_ns.checkpoint import checkpoints, find_checkpoint, read_checkpoint, write_checkpoint
+from privhead_ns.checkpoint import checkpoints, find_checkpoint, fitting, read_checkpoint, write_checkpoint
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.export import read_config
 from privhead_ns.pipeline import EXTRA_STATE, PrivheadPipeline
@@ -31,31 +31,34 @@ def forget(load_config: Path, load_step: int | None = None) -> str:
     latest, _ = find_checkpoint(load_config.parent, load_step, "--load-config wants a run that has been trained")
     steps = [latest] if load_step is not None else list(checkpoints(load_config.parent))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pipeline = cast(PrivheadPipeline, config.pipeline.setup(device=device, test_mode="inference"))
+    with fitting(load_config, checkpoints(load_config.parent)[latest]):
+        pipeline = cast(PrivheadPipeline, config.pipeline.setup(device=device, test_mode="inference"))
     dataset = pipeline.datamanager.train_dataset
     if dataset is None or not any(dataset.protected):
         raise UserError(f"{load_config} learned from photographs of the face: it cannot forget, so keep it here.")
-    forgotten = [step for step in steps if _rewrite(pipeline, checkpoints(load_config.parent)[step])]
+    forgotten = [step for step in steps if _rewrite(pipeline, load_config, checkpoints(load_config.parent)[step])]
     remaining = [step for step, path in checkpoints(load_config.parent).items() if _painted(path)]
     run = load_config.parent
     done = f"{run}: forgot the painted colours of {_steps(forgotten)}." if forgotten else f"{run}: nothing to forget."
     return f"{done} {_steps(remaining).capitalize()} still has them." if remaining else done
 
 
-def _rewrite(pipeline: PrivheadPipeline, path: Path) -> bool:
+def _rewrite(pipeline: PrivheadPipeline, load_config: Path, path: Path) -> bool:
     """Rewrites a checkpoint, and drops what the optimizers remember; returns whether it had anything to forget."""
     content = read_checkpoint(path)
-    pipeline.restore(content["pipeline"], content["step"])
-    if not pipeline.forget_painted_colors():
-        return False
-    optimizers = {name: state | {"state": {}} for name, state in content["optimizers"].items()}
+    with fitting(load_config, path):
+        pipeline.restore(content["pipeline"], content["step"])
+        if not pipeline.forget_painted_colors():
+            return False
+        optimizers = {name: state | {"state": {}} for name, state in content["optimizers"].items()}
     write_checkpoint(content | {"pipeline": pipeline.state_dict(), "optimizers": optimizers}, path)
     return True
 
 
 def _painted(path: Path) -> bool:
     state = read_checkpoint(path)["pipeline"]
-    return EXTRA_STATE in state and state[EXTRA_STATE]["painted"]
+    extra = state.get(EXTRA_STATE)
+    return isinstance(extra, dict) and bool(extra.get("painted"))
 
 
 def _steps(steps: list[int]) -> str:

@@ -18,7 +18,8 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.allocator import keep_freed_memory
-from privhead_ns.checkpoint import find_checkpoint, write_checkpoint
+from privhead_ns.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
+from privhead_ns.config_file import read_config_file
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
@@ -49,6 +50,15 @@ class PrivheadTrainerConfig(TrainerConfig):
     """
     run_folder: Path | None = field(default=None, init=False, repr=False)
     """Where config.yml was read from; None for a new run."""
+
+    def __post_init__(self) -> None:
+        """Checks what `ns-train --load-config` names, before Nerfstudio loads it and runs whatever it says.
+
+        Raises:
+            UserError: if it is no config.yml of this package.
+        """
+        if self.load_config is not None:
+            read_config_file(self.load_config)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keeps a viewer that is put in later on the host of the first.
@@ -107,7 +117,7 @@ class PrivheadTrainerConfig(TrainerConfig):
 
         Raises:
             UserError: if --data is missing or no protected capture, another dataparser is to read it, a flag is
-                refused, there is nothing to resume, or the run's folder cannot be written to.
+                refused, there is nothing to resume or it is broken, or the run's folder cannot be written to.
         """
         self._check_flags()
         pipeline = cast(PrivheadPipelineConfig, self.pipeline)
@@ -136,7 +146,7 @@ class PrivheadTrainerConfig(TrainerConfig):
         """Refuses what would send colours or names away or cannot work, and finds the checkpoint to resume from.
 
         Raises:
-            UserError: if so, or there is none.
+            UserError: if so, there is none, or it is broken.
         """
         if (self.is_wandb_enabled() or self.is_comet_enabled()) and not self.allow_cloud_logging:
             raise UserError(
@@ -151,8 +161,13 @@ class PrivheadTrainerConfig(TrainerConfig):
         if self.load_dir is not None:
             self.load_step, path = find_checkpoint(self.load_dir, self.load_step, "give --load-dir a run")
             self.load_dir = path.parent
-        elif self.load_checkpoint is not None and not self.load_checkpoint.is_file():
-            raise UserError(f"There is no file {self.load_checkpoint}; give --load-checkpoint a .ckpt file of a run.")
+            read_checkpoint(path)
+        elif self.load_checkpoint is not None:
+            if not self.load_checkpoint.is_file():
+                raise UserError(
+                    f"There is no file {self.load_checkpoint}; give --load-checkpoint a .ckpt file of a run."
+                )
+            read_checkpoint(self.load_checkpoint)
 
 
 def check_not_shared(viewer: ViewerConfig, allowed: bool) -> None:

@@ -97,7 +97,10 @@ def decode(path: Path, role: str, orientation: int) -> Image.Image:
     Raises:
         UserError: if it is of a format that is not read, or broken.
     """
-    form = format_of(path)
+    try:
+        form = format_of(path)
+    except OSError as error:
+        raise UserError(f"The {role} {path} cannot be read ({error.strerror}); copy it again.") from None
     if form.upper() not in READABLE:
         what = form if " " in form else f"of the format {form}" if form != "unknown" else "of an unknown format"
         raise UserError(f"The {role} {path} is {what}; convert it to PNG or JPEG.")

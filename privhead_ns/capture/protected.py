@@ -11,8 +11,6 @@ template.ply        closed mesh of vertices and faces alone, in the capture's fr
 from __future__ import annotations
 
 import math
-import struct
-import zlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -23,8 +21,11 @@ from jaxtyping import Float
 from PIL import Image
 
 from privhead_ns.capture.masks import grey_off_outline
+from privhead_ns.capture.png_file import HEADER, MoreThanPixels, NotWhole, check_only_pixels, png_chunks
 from privhead_ns.capture.transforms import (
+    LARGEST,
     capture_folder,
+    is_file,
     read_frames,
     read_json,
     read_number,
@@ -34,15 +35,13 @@ from privhead_ns.capture.transforms import (
 )
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
+from privhead_ns.template.files import read_template
 
 FORMAT_VERSION = 2
 MASKS = ("mask_path", "known_path")
 FULL_SCALE = 65535
 """Stored value of the largest magnitude."""
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-PIXEL_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
-"""The chunks that pixels need; any other would be metadata."""
 MAGNITUDE, COLOUR, MASK = (16, 0), (8, 2), (8, 0)
 """Bit depth and colour type in a PNG's header (ISO/IEC 15948): 16-bit grey, 8-bit RGB, 8-bit grey."""
 IN_WORDS = {MAGNITUDE: "16-bit single-channel", COLOUR: "8-bit RGB", MASK: "8-bit single-channel"}
@@ -171,16 +170,25 @@ def _read_about(about: Any, path: Path) -> dict[str, Any]:
         "background": tuple(background.tolist()),
         "aabb": aabb,
         "mm_per_unit": None if about.get("mm_per_unit") is None else read_positive(about, "mm_per_unit", where),
-        "template_path": None if about.get("template") is None else _inside(path.parent, about["template"], where),
+        "template_path": _read_template(about, path, where),
     }
+
+
+def _read_template(about: dict[str, Any], path: Path, where: str) -> Path | None:
+    """Returns the path of the template, whose file has been checked; None where there is none."""
+    if about.get("template") is None:
+        return None
+    template = _inside(path.parent, about["template"], where)
+    read_template(template)
+    return template
 
 
 def _read_array(entry: dict[str, Any], key: str, shape: tuple[int, ...], where: str) -> np.ndarray:
     try:
         array = np.array(entry.get(key), dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.empty(0)
-    if array.shape != shape or not np.isfinite(array).all():
+    if array.shape != shape or not (np.abs(array) <= LARGEST).all():
         raise UserError(f"{where}: {key} must be {math.prod(shape)} finite numbers; protect the photographs again.")
     return array
 
@@ -214,7 +222,11 @@ def _inside(folder: Path, name: Any, where: str) -> Path:
     Raises:
         UserError: if it leads out of the capture's folder, through `..`, as an absolute path or by a link.
     """
-    if not isinstance(name, str) or not (folder / name).resolve().is_relative_to(folder.resolve()):
+    try:
+        inside = isinstance(name, str) and (folder / name).resolve().is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # no path at all, or links in a circle
+        inside = False
+    if not inside:
         raise UserError(f"{where}: {name!r} lies outside the capture's folder; protect the photographs again.")
     return folder / name
 
@@ -226,42 +238,31 @@ def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role:
         the file's bytes.
 
     Raises:
-        UserError: if not. The pixels themselves are not decoded.
+        UserError: if not.
     """
+    if not is_file(path):  # a pipe would not end
+        raise UserError(f"There is no file {path}; copy the protected capture again.")
+    data = path.read_bytes()
     try:
-        data = path.read_bytes()
-    except OSError:
-        raise UserError(f"There is no readable file {path}; copy the protected capture again.") from None
-    broken = UserError(f"{path} is not a whole PNG file; copy it again from where it was protected.")
-    if not data.startswith(PNG_SIGNATURE):
-        raise broken
-    chunks, position = [], len(PNG_SIGNATURE)
-    while position < len(data) and chunks[-1:] != [b"IEND"]:
-        if position + 12 > len(data):
-            raise broken
-        length, name = struct.unpack_from(">I4s", data, position)
-        end = position + 12 + length
-        if end > len(data) or zlib.crc32(data[position + 4 : end - 4]) != struct.unpack_from(">I", data, end - 4)[0]:
-            raise broken
-        chunks.append(name)
-        position = end
-    if chunks[:1] != [b"IHDR"] or chunks[-1] != b"IEND" or b"IDAT" not in chunks:
-        raise broken
-    header = struct.unpack_from(">IIBB", data, len(PNG_SIGNATURE) + 8)
-    if header[2:] != form:
-        raise UserError(
-            f"{path} must be a {IN_WORDS[form]} PNG, as every {role} {'file' if role == 'mask' else 'view'} is, and is "
-            "not; it breaks the promise made with this capture, so protect the photographs again."
-        )
-    if set(chunks) - PIXEL_CHUNKS or position != len(data):
+        chunks = png_chunks(data)
+        stored_width, stored_height, *stored_form, _, _, interlaced = HEADER.unpack(chunks[0][1])
+        if tuple(stored_form) != form or interlaced:
+            raise UserError(
+                f"{path} must be a {IN_WORDS[form]} PNG, as every {role} {'file' if role == 'mask' else 'view'} is, "
+                "and is not; it breaks the promise made with this capture, so protect the photographs again."
+            )
+        if (stored_width, stored_height) != (width, height):
+            raise UserError(
+                f"{path} is {stored_width}x{stored_height} pixels, but transforms.json says {width}x{height}; protect "
+                "the photographs again."
+            )
+        check_only_pixels(chunks)
+    except NotWhole:
+        raise UserError(f"{path} is not a whole PNG file; copy it again from where it was protected.") from None
+    except MoreThanPixels:
         raise UserError(
             f"{path} holds more than pixels (metadata, or bytes after the image); protect the photographs again."
-        )
-    if header[:2] != (width, height):
-        raise UserError(
-            f"{path} is {header[0]}x{header[1]} pixels, but transforms.json says {width}x{height}; protect the "
-            "photographs again."
-        )
+        ) from None
     return data
 
 

@@ -15,6 +15,7 @@ from privhead_ns.capture.masks import alpha_shape, mask_shape
 from privhead_ns.capture.picture_files import UPRIGHT, decode
 from privhead_ns.capture.transforms import (
     capture_folder,
+    is_file,
     read_frames,
     read_json,
     read_number,
@@ -164,7 +165,7 @@ def _check_files(entries: list[dict[str, Any]], path: Path) -> None:
         UserError: if not; names the first `NAMED` of them.
     """
     listed = [entry[key] for entry in entries for key in ("file_path", *MASK_KEYS) if isinstance(entry.get(key), str)]
-    missing = [str(path.parent / name) for name in listed if name and not (path.parent / name).is_file()]
+    missing = [str(path.parent / name) for name in listed if name and not is_file(path.parent / name)]
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         names = ", ".join(missing[:NAMED]) + more

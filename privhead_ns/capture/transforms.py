@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from privhead_ns.errors import UserError
 
 ROTATION_TOLERANCE = 1e-2
 """How far R Rᵀ may lie from the identity, entry by entry: room for poses stored with three digits or fewer."""
+LARGEST, SMALLEST = 1e30, 1e-30
+"""Size of the largest number, and of the smallest where it must be above zero: products of a few stay finite."""
 EXACT = 1e-8
 """Deviation up to which a rotation is kept as it is stored."""
 
@@ -23,16 +25,26 @@ def capture_folder(path: Path) -> Path:
     return path.parent if path.name == "transforms.json" and not path.is_dir() else path
 
 
+def is_file(path: Path) -> bool:
+    """Says whether there is a regular file at a path that a capture names, which may be no path at all."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Reads a JSON object.
 
     Raises:
         UserError: if the file is missing, is not JSON, or is not an object.
     """
+    if not is_file(path):  # a pipe or device would not end
+        raise UserError(f"There is no {path}: give the folder that holds a capture's {path.name}.")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"There is no {path}: give the folder that holds a capture's {path.name}.") from None
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply: restore it or write it again.") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as JSON ({error}): restore it or write it again.") from None
     if not isinstance(content, dict):
@@ -56,7 +68,7 @@ def read_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:
 
 
 def read_number(entry: dict[str, Any], key: str, where: str, default: float | None = None) -> float:
-    """Returns one finite number.
+    """Returns one finite number, of at most LARGEST.
 
     Args:
         entry: a JSON object.
@@ -70,15 +82,15 @@ def read_number(entry: dict[str, Any], key: str, where: str, default: float | No
     value = entry.get(key, default)
     if value is None:
         raise UserError(f"{where} has no {key}; add it.")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{where}: {key} must be a finite number, not {value!r}.")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
+        raise UserError(f"{where}: {key} must be a finite number, not {brief(value)}.")
     return float(value)
 
 
 def read_positive(entry: dict[str, Any], key: str, where: str) -> float:
     """Like `read_number`, and above zero."""
     value = read_number(entry, key, where)
-    if value <= 0:
+    if value < SMALLEST:
         raise UserError(f"{where}: {key} must be above zero, not {value:g}.")
     return value
 
@@ -117,12 +129,15 @@ def read_pose(frame: dict[str, Any], where: str) -> Float[np.ndarray, "4 4"]:
     """
     try:
         pose = np.array(frame.get("transform_matrix"), dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pose = np.empty(0)
     if pose.shape != (4, 4):
         raise UserError(f"{where}: transform_matrix must be 4x4 numbers.")
-    if not np.isfinite(pose).all():
-        raise UserError(f"{where}: transform_matrix holds NaN or infinity; estimate this pose again or drop the frame.")
+    if not (np.abs(pose) <= LARGEST).all():
+        raise UserError(
+            f"{where}: transform_matrix holds NaN, infinity or too large numbers; estimate this pose again or drop the "
+            "frame."
+        )
     rotation = pose[:3, :3]
     deviation = np.abs(rotation @ rotation.T - np.eye(3)).max()
     rigid = deviation <= ROTATION_TOLERANCE and np.linalg.det(rotation) > 0

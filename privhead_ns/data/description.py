@@ -34,11 +34,21 @@ def describe(metadata: dict[str, Any], scene_box: SceneBox) -> dict[str, Any]:
 
 
 def restore(description: dict[str, Any]) -> tuple[dict[str, Any], SceneBox]:
-    """Returns metadata and box of a description."""
+    """Returns metadata and box of a description.
+
+    Raises:
+        ValueError: if its frame or its box is impossible.
+    """
     metadata = {name: value for name, value in description.items() if name != "aabb"}
     metadata["operator"] = OperatorConfig(**description["operator"])
-    metadata["frame"] = TrainingFrame(**description["frame"])
-    return metadata, SceneBox(aabb=torch.tensor(description["aabb"]))
+    metadata["frame"] = frame = TrainingFrame(**description["frame"])
+    box, scale = torch.tensor(description["aabb"], dtype=torch.float32), description["mm_per_unit"]
+    numbers = torch.tensor([*frame.center, frame.side, 1.0 if scale is None else scale])
+    if box.shape != (2, 3) or numbers.shape != (5,) or not numbers.isfinite().all() or numbers[3:].min() <= 0:
+        raise ValueError("numbers that cannot be")
+    if not (box[0] < box[1]).all() or box.abs().max() > 1:
+        raise ValueError("no box of the frame of training")
+    return metadata, SceneBox(aabb=box)
 
 
 def check_same_capture(trained: dict[str, Any], present: dict[str, Any]) -> None:

@@ -9,11 +9,12 @@ from typing import cast
 import numpy as np
 import torch
 import trimesh
-import yaml
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.capture.raw import load_raw_capture
-from privhead_ns.checkpoint import find_checkpoint, read_checkpoint
+from privhead_ns.checkpoint import find_checkpoint, fitting, read_checkpoint
+from privhead_ns.config_file import read_config_file
+from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.description import restore
 from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.errors import UserError
@@ -86,17 +87,16 @@ def newest(load_config: Sequence[Path]) -> Path:
 
 
 def read_config(load_config: Path) -> PrivheadTrainerConfig:
-    """Reads a run's config.yml.
+    """Reads a run's config.yml, whoever wrote it.
 
     Raises:
-        UserError: if there is no such run, or it is not of this package.
+        UserError: if there is no such run, it is not of this package, or names what no run of it does.
     """
     newest([load_config])
-    try:
-        config = yaml.load(load_config.read_text("utf8"), Loader=yaml.Loader)
-    except yaml.YAMLError as error:
-        raise UserError(f"{load_config} cannot be read; copy it again from where ns-train wrote it.") from error
-    if not isinstance(config, PrivheadTrainerConfig):
+    config = read_config_file(load_config)
+    pipeline = config.pipeline if isinstance(config, PrivheadTrainerConfig) else None
+    ours = isinstance(pipeline, PrivheadPipelineConfig)
+    if not ours or not isinstance(pipeline.datamanager, PrivheadDataManagerConfig):
         raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
     config.locate(load_config.parent)
     return config
@@ -111,15 +111,18 @@ def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel
     config = read_config(load_config)
     step, path = find_checkpoint(load_config.parent, load_step, "--load-config wants a run that has been trained")
     state = read_checkpoint(path)["pipeline"]
-    check_version(state)
-    metadata, scene_box = restore(state[EXTRA_STATE]["capture"])
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pipeline = cast(PrivheadPipelineConfig, config.pipeline)
-    model: PrivheadModel = pipeline.model.setup(
-        scene_box=scene_box, num_train_data=len(metadata["protected"]), metadata=metadata
-    )
-    model.load_state_dict({key.removeprefix("_model."): value for key, value in state.items()})
-    model.set_schedule(pipeline.phases.weights(step), pipeline.phases.beta(step))
+    with fitting(load_config, path):
+        check_version(state)
+        metadata, scene_box = restore(state[EXTRA_STATE]["capture"])
+        model: PrivheadModel = pipeline.model.setup(
+            scene_box=scene_box, num_train_data=len(metadata["protected"]), metadata=metadata
+        )
+        model.load_state_dict({key.removeprefix("_model."): value for key, value in state.items()})
+        if not torch.allclose(model.field.aabb, scene_box.aabb):
+            raise ValueError("the field's box is another's")
+        model.set_schedule(pipeline.phases.weights(step), pipeline.phases.beta(step))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     warn_if_painted(model)
     return model.to(device).eval()
 

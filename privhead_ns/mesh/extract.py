@@ -94,8 +94,9 @@ def _sample(
     starts = np.stack(np.meshgrid(*(np.arange(0, count, block) for count in shape), indexing="ij"), -1).reshape(-1, 3)
     stops = np.minimum(starts + block, shape)
     at_centre = distance(torch.as_tensor((starts + stops - 1) / 2, device=device)).cpu().numpy()
+    broken = UserError("The signed distance field is not finite, so training broke down: load an earlier checkpoint.")
     if not np.isfinite(at_centre).all():
-        raise UserError("The signed distance field is not finite, so training broke down: load an earlier checkpoint.")
+        raise broken
     # no point of a block is farther than this from its centre; one voxel more covers the cells between blocks
     reach = 3**0.5 / 2 * (block + 1)
     grid = np.empty(tuple(shape), dtype=np.float32)
@@ -109,6 +110,8 @@ def _sample(
         values = distance(torch.cartesian_prod(*ranges).double()).clamp(-BAND, BAND)
         values = torch.where(values.abs() < NUDGE, torch.where(values < 0, -NUDGE, NUDGE), values)
         grid[window] = values.float().cpu().numpy().reshape(tuple(stop - start))
+    if np.isnan(grid).any():
+        raise broken
     return grid
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ import numpy as np
 import trimesh
 
 from privhead_ns.errors import UserError
+from privhead_ns.folders import runs
 
 MESH_ENDINGS = (".ply", ".obj", ".stl", ".glb")
 
@@ -35,9 +37,15 @@ def check_target(path: Path, endings: tuple[str, ...] = MESH_ENDINGS) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """Gives a temporary name beside `path`; the file written there takes its place at the end, or goes on an error.
 
+    What processes that do not run any more have left of the same kind is removed first.
+
     Raises:
         OSError: of `path`, if the system refuses.
     """
+    for stale in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
+        owner = stale.stem.removeprefix(f".{path.stem}-")
+        if owner.isdecimal() and not runs(int(owner)):
+            stale.unlink(missing_ok=True)
     temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
     try:
         yield temporary
