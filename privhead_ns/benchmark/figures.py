@@ -99,7 +99,7 @@ def save_meshes(
         localised = [truth.localised(mesh) if mesh else None for mesh in meshes]
         pictures.append([views(mesh, truth, face) for mesh in (*localised, truth.mesh)])
         captions.append([*(caption(m, face) for m in row), ""])
-    cell = (1.7 * len(TURNS), 1.9)
+    cell = (1.7 * len(TURNS), 2.3)
     grid = PictureGrid(pictures, [*titles, "truth"], labels, captions, cell, dpi=140)
     grid.save(path)
 

@@ -28,6 +28,8 @@ VIEW_SIZE = 320
 """Side in pixels of one view of the heat map."""
 FACE_RADIUS_SHARE = 0.24
 """Radius of the face region as a share of the truth's box diagonal, for captures without a scale."""
+FACE_DEPTH = 0.5
+"""How far behind the tip of the nose close-ups look, in radii of the face region, so that turned faces are whole."""
 LIGHTS = (((-0.5, 0.6, 0.62), 0.7), ((0.8, 0.1, 0.6), 0.2))
 """Directions to the lamps of shaded pictures in the camera's frame, and their strengths."""
 AMBIENT = 0.15
@@ -132,14 +134,14 @@ def orbit_camera(truth: Truth, turn: float, size: int) -> PosedCamera:
 def face_camera(truth: Truth, turn: float, size: int) -> PosedCamera:
     """Returns a camera with a square image of the face; see `orbit_camera`.
 
-    Its image is as wide as the face region around the tip of the nose, or around the foremost point of the truth where
-    the capture knows no nose tip.
+    Its image is as wide as the face region. It looks at a point behind the tip of the nose, or behind the foremost
+    point of the truth where the capture knows no nose tip.
     """
     nose_tip = truth.nose_tip
     if nose_tip is None:
         nose_tip = truth.mesh.vertices[np.argmax(truth.mesh.vertices @ truth.face_axis)]
     radius = FACE_RADIUS / truth.scale if truth.mm_per_unit else FACE_RADIUS_SHARE * truth.mesh.scale
-    return _camera_about(truth, nose_tip, radius, turn, size)
+    return _camera_about(truth, nose_tip - FACE_DEPTH * radius * truth.face_axis, radius, turn, size)
 
 
 def _camera_about(truth: Truth, centre: Float[np.ndarray, " 3"], radius: float, turn: float, size: int) -> PosedCamera:
