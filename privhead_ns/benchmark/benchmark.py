@@ -15,7 +15,7 @@ from privhead_ns.benchmark.neutral_views import Layout, Selection, select
 from privhead_ns.benchmark.results import FewerNeutral, Measurement, figures, stored_measurements, write_result
 from privhead_ns.benchmark.settings import Settings, check_heads, check_settings
 from privhead_ns.benchmark.training import train_timed, train_variant
-from privhead_ns.benchmark.variants import STAGE_1, VARIANTS, Variant
+from privhead_ns.benchmark.variants import OURS, STAGE_1, VARIANTS, Variant
 from privhead_ns.capture.protect import protect
 from privhead_ns.mesh.evaluate import evaluate
 from privhead_ns.mesh.export import export_mesh
@@ -85,7 +85,7 @@ def run_neutral_views(
         )
         found = measure(head, output_dir, "stage-2", settings, console, selection)
         stages = {measurement.label: measurement for measurement in found}
-        results.append(FewerNeutral(selection, stages.get(STAGE_1), stages[VARIANTS["stage-2"].label]))
+        results.append(FewerNeutral(selection, stages.get(STAGE_1), stages[OURS]))
     return results
 
 

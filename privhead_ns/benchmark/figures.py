@@ -13,7 +13,7 @@ import numpy as np
 import trimesh
 
 from privhead_ns.benchmark.results import Measurement
-from privhead_ns.benchmark.variants import STAGE_1, VARIANTS
+from privhead_ns.benchmark.variants import NO_LIPSCHITZ, ORACLE, OURS, STAGE_1
 from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.mesh.evaluate import Truth, load_truth
 from privhead_ns.mesh.files import load_mesh
@@ -24,7 +24,6 @@ TURNS = (0.0, 45.0)
 """Turn of the cameras about the up axis, in degrees from the face; their pictures lie side by side."""
 SIZE = 280
 """Side of one picture in pixels."""
-OURS, ORACLE, NO_LIPSCHITZ = (VARIANTS[name].label for name in ("stage-2", "full-rgb", "no-lipschitz"))
 
 
 @dataclass(frozen=True)

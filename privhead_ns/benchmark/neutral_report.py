@@ -18,16 +18,15 @@ from privhead_ns.benchmark.figures import save_meshes
 from privhead_ns.benchmark.neutral_views import LAYOUTS, Layout
 from privhead_ns.benchmark.report import mean, shown
 from privhead_ns.benchmark.results import FewerNeutral, Measurement, write_json
-from privhead_ns.benchmark.variants import STAGE_1, VARIANTS
+from privhead_ns.benchmark.variants import OURS, STAGE_1
 from privhead_ns.mesh.evaluate import MEASURE, load_truth
 from privhead_ns.mesh.grid import save_figure
 
-STAGE_2 = VARIANTS["stage-2"].label
 REGIONS: dict[str, Callable[[Measurement], float | None]] = {
     "head": lambda m: m.chamfer,
     "face": lambda m: m.face_chamfer,
 }
-COLORS = {STAGE_1: "tab:orange", STAGE_2: "tab:blue"}
+COLORS = {STAGE_1: "tab:orange", OURS: "tab:blue"}
 LINES: dict[Layout, str] = {"even": "o-", "rear": "s--"}
 TOLERANCE = 1.1
 """Share of the distance with the most neutral views up to which the picture shades the background."""
@@ -65,7 +64,7 @@ def write_neutral_report(results: list[FewerNeutral], heads: list[Path], output_
                 "layout": result.selection.layout,
                 "neutral_views": result.selection.count,
                 STAGE_1: asdict(result.stage_1) if result.stage_1 else None,
-                STAGE_2: asdict(result.stage_2),
+                OURS: asdict(result.stage_2),
             }
             for result in results
         ],
@@ -76,7 +75,7 @@ def write_neutral_report(results: list[FewerNeutral], heads: list[Path], output_
     truths = {head.resolve().name: load_truth(head) for head in heads}
     save_meshes(
         output_dir / "neutral-views-meshes.png",
-        (STAGE_1, STAGE_2),
+        (STAGE_1, OURS),
         [f"{r.stage_2.head}\n{r.selection.count} {r.selection.layout}" for r in results],
         [[r.stage_1, r.stage_2] for r in results],
         [truths[r.stage_2.head] for r in results],
@@ -96,12 +95,12 @@ def means(results: list[FewerNeutral]) -> list[Mean]:
         group = [r for r in results if (r.selection.layout, r.selection.count) == (layout, count)]
         if not group:
             continue
-        stages = {STAGE_1: [r.stage_1 for r in group if r.stage_1], STAGE_2: [r.stage_2 for r in group]}
+        stages = {STAGE_1: [r.stage_1 for r in group if r.stage_1], OURS: [r.stage_2 for r in group]}
         distances = {
             stage: {region: mean([figure(m) for m in found]) for region, figure in REGIONS.items()}
             for stage, found in stages.items()
         }
-        ours = distances[STAGE_2]
+        ours = distances[OURS]
         best = most.setdefault(layout, ours)
         ratios = {region: _ratio(ours[region], best[region]) for region in REGIONS}
         averages.append(Mean(layout, count, distances, ratios))
@@ -112,13 +111,13 @@ def table(averages: list[Mean], unit: str) -> Table:
     """Returns a row per layout and number of neutral views."""
     title = f"Chamfer distance to the true surface ({unit}) with fewer neutral views"
     result = Table("layout", "neutral views", title=title, box=SIMPLE_HEAD)
-    for stage in (STAGE_1, STAGE_2):
+    for stage in (STAGE_1, OURS):
         for region in REGIONS:
             result.add_column(f"{stage}\n{region}", justify="right")
     for region in REGIONS:
-        result.add_column(f"{STAGE_2} / most\n{region}", justify="right")
+        result.add_column(f"{OURS} / most\n{region}", justify="right")
     for average in averages:
-        values = [average.distances[stage][region] for stage in (STAGE_1, STAGE_2) for region in REGIONS]
+        values = [average.distances[stage][region] for stage in (STAGE_1, OURS) for region in REGIONS]
         result.add_row(
             average.layout, str(average.neutral_views), *map(shown, values), *map(shown, average.ratios.values())
         )
@@ -138,7 +137,7 @@ def curves(averages: list[Mean], unit: str) -> Figure:
             ]
             if points:
                 axes.plot(*np.transpose(points), line, color=color, label=f"{stage}, {layout}")
-        if (best := averages[0].distances[STAGE_2][region]) is not None:
+        if (best := averages[0].distances[OURS][region]) is not None:
             label = f"within 10 % of {averages[0].neutral_views} views"
             axes.axhspan(best, TOLERANCE * best, color="tab:blue", alpha=0.15, linewidth=0, label=label)
         axes.set(title=region, xlabel="neutral views", xticks=sorted({a.neutral_views for a in averages}))

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from privhead_ns.benchmark.figures import save_figures
 from privhead_ns.benchmark.results import Measurement, write_json
-from privhead_ns.benchmark.variants import STAGE_1, VARIANTS
+from privhead_ns.benchmark.variants import ORACLE, OURS, PAPER, STAGE_1, VARIANTS
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
 from privhead_ns.mesh.evaluate import MEASURE
@@ -35,7 +35,6 @@ COLUMNS: Figures = {
 """What the table shows of a measurement."""
 START, *LATER = (variant.label for variant in VARIANTS.values())
 ORDER = [START, STAGE_1, *LATER]
-OURS, ORACLE, PAPER = (VARIANTS[name].label for name in ("stage-2", "full-rgb", "paper"))
 
 
 def write_report(measurements: list[Measurement], heads: list[Path], output_dir: Path, console: Console) -> None:

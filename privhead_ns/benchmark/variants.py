@@ -33,3 +33,4 @@ VARIANTS = {
 """All variants by the names that --variants takes."""
 STAGE_1 = "stage 1"
 """Label of the state of `stage-2` at the end of phase 1."""
+OURS, ORACLE, NO_LIPSCHITZ, PAPER = (VARIANTS[name].label for name in ("stage-2", "full-rgb", "no-lipschitz", "paper"))
