@@ -42,8 +42,8 @@ def benchmark(
         paper_minutes: Time that `paper` gets per head, at least what 6 of its steps take; phase 1 is 40 % of them.
         neutral_views: Numbers of neutral views to also train stage 1 and stage 2 with, e.g. 10 6 3 1 0. The capture's
             other neutral views become protected, none is dropped; with 0 there is no stage 1.
-        neutral_layout: Which views --neutral-views keeps: `even` are spread over all directions of the neutral views, `rear`
-            the furthest from the direction of the face. The paper compares two layouts and does not say which.
+        neutral_layout: Which views --neutral-views keeps: `even` are spread over all directions of the neutral views,
+            `rear` the furthest from the direction of the face. The paper compares two layouts and does not say which.
     """
     from privhead_ns.benchmark.benchmark import run_benchmark, run_neutral_views
     from privhead_ns.benchmark.neutral_report import write_neutral_report
