@@ -12,11 +12,14 @@ import pytest
 from raw_folder import edit, write_raw_capture
 from rich.console import Console
 
-from privhead_ns.benchmark import benchmark
-from privhead_ns.benchmark.benchmark import VARIANTS as ALL
-from privhead_ns.benchmark.benchmark import Measurement, Settings, ends_phase1, measure, run_benchmark, train_timed
+from privhead_ns.benchmark import training as benchmark_training
+from privhead_ns.benchmark.benchmark import ends_phase1, measure, run_benchmark
 from privhead_ns.benchmark.oracle import OracleDataManagerConfig, OracleDataParserConfig
 from privhead_ns.benchmark.report import PAPER, STAGE_1, curve, races, ratios, table, write_report
+from privhead_ns.benchmark.results import Measurement
+from privhead_ns.benchmark.settings import Settings
+from privhead_ns.benchmark.training import train_timed
+from privhead_ns.benchmark.variants import VARIANTS as ALL
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture, read_image
@@ -124,7 +127,7 @@ def test_leaves_no_checkpoint_behind(output: Path) -> None:
 def test_goes_on_without_training_again(
     output: Path, raw: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(benchmark_training, "train", lambda *_: pytest.fail("trained again"))
     again = run_benchmark([raw], output, VARIANTS, SETTINGS, console)
     assert [m.label for m in again] == ["stage 1", "stage 2", "full RGB"]
 
@@ -132,7 +135,7 @@ def test_goes_on_without_training_again(
 def test_results_of_another_measure_are_measured_again_from_their_meshes(
     raw: Path, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark, "train", lambda *_: pytest.fail("trained again"))
+    monkeypatch.setattr(benchmark_training, "train", lambda *_: pytest.fail("trained again"))
     mesh = load_mesh(raw / "gt_mesh.ply")
     mesh.vertices += 0.01 * mesh.vertex_normals
     path = tmp_path / "head" / "stage-2" / "step-9.ply"
@@ -172,7 +175,7 @@ def test_a_run_that_fails_is_not_taken_for_measured(
     def fail(*_: object) -> None:
         raise UserError("no")
 
-    monkeypatch.setattr(benchmark, "train", fail)
+    monkeypatch.setattr(benchmark_training, "train", fail)
     for _ in range(2):
         with pytest.raises(UserError, match="no"):
             run_benchmark([raw], tmp_path / "out", ["stage-2"], SETTINGS, console)
@@ -252,7 +255,7 @@ def test_the_papers_configuration_gets_as_many_steps_as_fit_its_time(
         calls.append((steps, *others))
         return TrainingRun(tmp_path / "config.yml", reported={0: 0.0, 3: 1.5})
 
-    monkeypatch.setattr(benchmark, "train", train)
+    monkeypatch.setattr(benchmark_training, "train", train)
     train_timed(ALL["paper"], tmp_path, tmp_path, tmp_path / "training", SETTINGS, console)
     steps, _, flags, seconds = calls[1]
     assert (steps, seconds) == (121, 60), "half a second a step: 120 in a minute, and step 0"

@@ -14,7 +14,9 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from privhead_ns.benchmark.benchmark import STAGE_1, VARIANTS, Measurement, write_json
+from privhead_ns.benchmark.figures import save_figures
+from privhead_ns.benchmark.results import Measurement, write_json
+from privhead_ns.benchmark.variants import ORACLE, OURS, PAPER, STAGE_1, VARIANTS
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
 from privhead_ns.mesh.evaluate import MEASURE
@@ -33,11 +35,10 @@ COLUMNS: Figures = {
 """What the table shows of a measurement."""
 START, *LATER = (variant.label for variant in VARIANTS.values())
 ORDER = [START, STAGE_1, *LATER]
-OURS, ORACLE, PAPER = (VARIANTS[name].label for name in ("stage-2", "full-rgb", "paper"))
 
 
 def write_report(measurements: list[Measurement], heads: list[Path], output_dir: Path, console: Console) -> None:
-    """Writes benchmark.csv, benchmark.json and benchmark.png into `output_dir`, and prints the tables.
+    """Writes benchmark.csv, benchmark.json, benchmark.png and `FIGURES` into `output_dir`, and prints the tables.
 
     Args:
         measurements: everything measured.
@@ -55,14 +56,17 @@ def write_report(measurements: list[Measurement], heads: list[Path], output_dir:
         "races": [asdict(race) for race in races(measurements)],
     }
     write_json(output_dir / "benchmark.json", content)
-    console.print("Drawing the picture")
+    console.print("Drawing the pictures")
     save_comparison(output_dir / "benchmark.png", picture_rows(measurements, heads, output_dir))
+    figures = save_figures(measurements, heads, output_dir)
     console.print(table(measurements))
     if any(not measurement.final for measurement in measurements):
         console.print(curve(measurements))
     for race in races(measurements):
         console.print(race.in_plain_words())
     console.print(f"{output_dir / 'benchmark.csv'}, .json and .png; the picture shows the photographs: keep it here.")
+    if figures:
+        console.print(f"{', '.join(figures)} show meshes and no photograph.")
 
 
 def labels(measurements: list[Measurement]) -> list[str]:

@@ -9,11 +9,6 @@ import numpy as np
 import torch
 import trimesh
 from jaxtyping import UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.crop import seen_by
@@ -22,8 +17,8 @@ from privhead_ns.capture.protected import ProtectedCapture, load_protected_captu
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.mesh.evaluate import load_truth
-from privhead_ns.mesh.files import replacing
-from privhead_ns.mesh.pictures import ERROR_COLOURS, error_maximum, render_error, render_normals
+from privhead_ns.mesh.grid import PictureGrid
+from privhead_ns.mesh.pictures import error_maximum, render_error, render_normals
 
 SIZE = 256
 """Longer side of each small picture in pixels."""
@@ -56,20 +51,10 @@ def save_comparison(path: Path, rows: list[Row]) -> None:
     labels += [f"error, {name}" for name in names]
     truths = [load_truth(row.raw) for row in rows]
     maximum = max(error_maximum(truth) for truth in truths)
-    figure = Figure(figsize=(1.7 * len(labels), 1.8 * len(rows)), dpi=110, layout=ConstrainedLayoutEngine())
-    axes = figure.subplots(len(rows), len(labels), squeeze=False)
-    for number, (row, truth) in enumerate(zip(rows, truths, strict=True)):
-        for cell, picture in zip(axes[number], pictures(row, truth.mesh, maximum / truth.scale), strict=True):
-            cell.imshow(picture)
-            cell.set(xticks=[], yticks=[])
-            cell.spines[:].set_visible(False)
-        axes[number, 0].set_ylabel(row.label)
-    for cell, label in zip(axes[0], labels, strict=True):
-        cell.set_title(label, fontsize=9)
-    scale = ScalarMappable(Normalize(0, maximum), ERROR_COLOURS)
-    figure.colorbar(scale, ax=axes[:, -1], extend="max", label=f"distance to the true surface ({truths[0].unit})")
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+    cells = [pictures(row, truth.mesh, maximum / truth.scale) for row, truth in zip(rows, truths, strict=True)]
+    grid = PictureGrid(cells, labels, [row.label for row in rows])
+    grid.add_error_scale(grid.axes[:, -1], maximum, truths[0].unit)
+    grid.save(path)
 
 
 def pictures(row: Row, truth: trimesh.Trimesh, maximum: float) -> list[UInt8[np.ndarray, "height width 3"]]:

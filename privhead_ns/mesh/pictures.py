@@ -9,19 +9,13 @@ import matplotlib
 import numpy as np
 import trimesh
 from jaxtyping import Float, UInt8
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
-from privhead_ns.mesh.evaluate import Truth, load_truth
-from privhead_ns.mesh.files import check_target, replacing
+from privhead_ns.mesh.evaluate import FACE_RADIUS, Truth, load_truth
+from privhead_ns.mesh.files import check_target
+from privhead_ns.mesh.grid import ERROR_COLOURS, PictureGrid
 from privhead_ns.mesh.raycast import Hits, RayScene
 
-ERROR_COLOURS = "turbo"
-"""Matplotlib's name of the colour map of distances."""
 ERROR_MAXIMUM = 5.0
 """Distance in mm at the upper end of the colour map."""
 ERROR_MAXIMUM_SHARE = 0.0125
@@ -32,6 +26,16 @@ VIEWS = {"front": 0.0, "three-quarter": 45.0, "side": 90.0, "rear": 180.0}
 """Turn of the heat map's cameras about the up axis, in degrees from the face."""
 VIEW_SIZE = 320
 """Side in pixels of one view of the heat map."""
+FACE_RADIUS_SHARE = 0.24
+"""Radius of the face region as a share of the truth's box diagonal, for captures without a scale."""
+FACE_DEPTH = 0.5
+"""How far behind the tip of the nose close-ups look, in radii of the face region, so that turned faces are whole."""
+LIGHTS = (((-0.5, 0.6, 0.62), 0.7), ((0.8, 0.1, 0.6), 0.2))
+"""Directions to the lamps of shaded pictures in the camera's frame, and their strengths."""
+AMBIENT = 0.15
+"""Light from everywhere in shaded pictures."""
+CLAY = (0.93, 0.9, 0.86)
+"""Colour of the surface in shaded pictures."""
 VIEW_ANGLE = 25.0
 """Opening angle in degrees of the heat map's cameras."""
 
@@ -43,16 +47,27 @@ def render_normals(mesh: trimesh.Trimesh, camera: PosedCamera) -> UInt8[np.ndarr
         mesh: the surface, in the frame of the camera.
         camera: its intrinsics give the size of the picture.
     """
-    corner_normals = mesh.vertex_normals[mesh.faces]
     to_camera = np.asarray(camera.camera_to_world, dtype=np.float64)[:3, :3]
+    smooth = _smooth_normals(mesh)
+    return _render(mesh, camera, lambda hits: (smooth(hits) @ to_camera + 1) / 2)
+
+
+def render_shaded(mesh: trimesh.Trimesh, camera: PosedCamera) -> UInt8[np.ndarray, "height width 3"]:
+    """Renders a matt grey surface under lamps that are fixed to the camera (Lambert's law, no shadows), on white.
+
+    Args:
+        mesh: the surface, in the frame of the camera.
+        camera: its intrinsics give the size of the picture.
+    """
+    to_camera = np.asarray(camera.camera_to_world, dtype=np.float64)[:3, :3]
+    smooth = _smooth_normals(mesh)
 
     def colours(hits: Hits) -> Float[np.ndarray, "n 3"]:
-        u, v = hits.uv[:, :1], hits.uv[:, 1:]
-        first, second, third = corner_normals[hits.triangles].transpose(1, 0, 2)
-        normals = (1 - u - v) * first + u * second + v * third
-        normals *= np.where((normals * hits.normals).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
-        return (normals @ to_camera + 1) / 2
+        normals = smooth(hits) @ to_camera
+        light = np.full(len(normals), AMBIENT)
+        for direction, strength in LIGHTS:
+            light += strength * np.clip(normals @ (np.array(direction) / np.linalg.norm(direction)), 0, 1)
+        return np.clip(light, 0, 1)[:, None] * np.array(CLAY)
 
     return _render(mesh, camera, colours)
 
@@ -91,24 +106,16 @@ def save_heat_map(path: Path, mesh: trimesh.Trimesh, data: Path) -> None:
     truth = load_truth(data)
     mesh = truth.localised(mesh)
     maximum = error_maximum(truth)
-    layout = ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08)
-    figure = Figure(figsize=(2.4 * len(VIEWS) + 1, 7.4), dpi=140, layout=layout)
-    axes = figure.subplots(3, len(VIEWS))
-    for column, (view, turn) in enumerate(VIEWS.items()):
-        camera = orbit_camera(truth, turn, VIEW_SIZE)
-        axes[0, column].imshow(render_normals(truth.mesh, camera))
-        axes[1, column].imshow(render_normals(mesh, camera))
-        axes[2, column].imshow(render_error(mesh, truth.mesh, camera, maximum / truth.scale))
-        axes[0, column].set_title(view)
-    for row, label in enumerate(("normals of the truth", "normals of the mesh", "distance to the true surface")):
-        axes[row, 0].set_ylabel(label)
-    for cell in axes.flat:
-        cell.set(xticks=[], yticks=[])
-        cell.spines[:].set_visible(False)
-    scale = ScalarMappable(Normalize(0, maximum), ERROR_COLOURS)
-    figure.colorbar(scale, ax=axes[2], extend="max", label=f"distance ({truth.unit})")
-    with replacing(path) as temporary:
-        FigureCanvasAgg(figure).print_png(temporary)
+    cameras = [orbit_camera(truth, turn, VIEW_SIZE) for turn in VIEWS.values()]
+    rows = [
+        [render_normals(truth.mesh, camera) for camera in cameras],
+        [render_normals(mesh, camera) for camera in cameras],
+        [render_error(mesh, truth.mesh, camera, maximum / truth.scale) for camera in cameras],
+    ]
+    labels = ("normals of the truth", "normals of the mesh", "distance to the true surface")
+    grid = PictureGrid(rows, list(VIEWS), labels, cell=(2.6, 2.47), dpi=140)
+    grid.add_error_scale(grid.axes[2], maximum, truth.unit)
+    grid.save(path)
 
 
 def orbit_camera(truth: Truth, turn: float, size: int) -> PosedCamera:
@@ -119,16 +126,48 @@ def orbit_camera(truth: Truth, turn: float, size: int) -> PosedCamera:
         turn: degrees about the up axis from the face direction, towards the head's left.
         size: side of the image in pixels.
     """
+    centre = truth.mesh.bounds.mean(axis=0)
+    radius = np.linalg.norm(truth.mesh.vertices - centre, axis=1).max()
+    return _camera_about(truth, centre, float(radius), turn, size)
+
+
+def face_camera(truth: Truth, turn: float, size: int) -> PosedCamera:
+    """Returns a camera with a square image of the face; see `orbit_camera`.
+
+    Its image is as wide as the face region. It looks at a point behind the tip of the nose, or behind the foremost
+    point of the truth where the capture knows no nose tip.
+    """
+    nose_tip = truth.nose_tip
+    if nose_tip is None:
+        nose_tip = truth.mesh.vertices[np.argmax(truth.mesh.vertices @ truth.face_axis)]
+    radius = FACE_RADIUS / truth.scale if truth.mm_per_unit else FACE_RADIUS_SHARE * truth.mesh.scale
+    return _camera_about(truth, nose_tip - FACE_DEPTH * radius * truth.face_axis, radius, turn, size)
+
+
+def _camera_about(truth: Truth, centre: Float[np.ndarray, " 3"], radius: float, turn: float, size: int) -> PosedCamera:
+    """Returns a camera that sees a sphere."""
     left = np.cross(truth.up_axis, truth.face_axis)
     angle, half_opening = np.radians(turn), np.radians(VIEW_ANGLE) / 2
     backward = np.cos(angle) * truth.face_axis + np.sin(angle) * left
     camera_to_world = np.eye(4)
     camera_to_world[:3, :3] = np.stack([np.cross(truth.up_axis, backward), truth.up_axis, backward], axis=1)
-    centre = truth.mesh.bounds.mean(axis=0)
-    radius = np.linalg.norm(truth.mesh.vertices - centre, axis=1).max()
     camera_to_world[:3, 3] = centre + backward * radius / np.sin(half_opening)
     fl = size / 2 / np.tan(half_opening)
     return PosedCamera(camera_to_world, Intrinsics(size, size, fl_x=fl, fl_y=fl, cx=size / 2, cy=size / 2))
+
+
+def _smooth_normals(mesh: trimesh.Trimesh) -> Callable[[Hits], Float[np.ndarray, "n 3"]]:
+    """Returns a function that interpolates vertex normals at hits, turned towards the camera."""
+    corner_normals = mesh.vertex_normals[mesh.faces]
+
+    def normals_at(hits: Hits) -> Float[np.ndarray, "n 3"]:
+        u, v = hits.uv[:, :1], hits.uv[:, 1:]
+        first, second, third = corner_normals[hits.triangles].transpose(1, 0, 2)
+        normals = (1 - u - v) * first + u * second + v * third
+        normals *= np.where((normals * hits.normals).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+        return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+
+    return normals_at
 
 
 def _render(
