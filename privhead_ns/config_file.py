@@ -20,7 +20,6 @@ from typing import Any, get_type_hints
 
 import typeguard
 import yaml
-from nerfstudio.utils.writer import EventName
 
 from privhead_ns.errors import UserError
 
@@ -34,7 +33,7 @@ NERFSTUDIO = {
 }
 """Nerfstudio's config dataclasses that a config of ours can hold."""
 PATHS = {f"pathlib.{kind}" for kind in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")}
-EVENT = f"{EventName.__module__}.{EventName.__name__}"
+EVENT = "nerfstudio.utils.writer.EventName"
 LARGEST = 1_000_000
 """Bytes of the largest file that is read; a config has seven thousand."""
 
