@@ -36,8 +36,8 @@ LEARNED_HEAD = (
     "recognition takes for the person (`privhead audit` measures it for yours)"
 )
 LEARNED_OBJECT = (
-    "WRITING STAYS READABLE in it, and no detector looks for writing in the neutral views (`--blur` hides letters whose "
-    "strokes are thin against it; look at --preview)"
+    "WRITING STAYS READABLE in it, and no detector looks for writing in the neutral views (`--blur` makes it harder to "
+    "read; look at --preview)"
 )
 EXPOSURE_REMARK = (
     "The photographs differ in exposure or white balance by up to a factor of {:.2f}; it was divided out, and is not "
@@ -103,7 +103,11 @@ class ProtectSummary:
                 else []
             ),
             *(
-                [LARGER_REMARK.format(self.native_size, self.width, ", and that face recognition tells apart more easily" * head)]
+                [
+                    LARGER_REMARK.format(
+                        self.native_size, self.width, ", and that face recognition tells apart more easily" * head
+                    )
+                ]
                 if self.native_size > LARGER * max(self.width, self.height)
                 else []
             ),

@@ -25,7 +25,10 @@ MESH_RESOLUTION = 192
 def exact_mesh(scene: Scene, resolution: int) -> trimesh.Trimesh:
     """Returns the surface of a scene, closed, in units: marching cubes, then Newton steps onto the surface."""
     mesh = extract_mesh(
-        lambda points: torch.from_numpy(scene.sdf(points.numpy())), torch.from_numpy(scene.aabb), resolution, device="cpu"
+        lambda points: torch.from_numpy(scene.sdf(points.numpy())),
+        torch.from_numpy(scene.aabb),
+        resolution,
+        device="cpu",
     )
     vertices = np.asarray(mesh.vertices, np.float32)
     for _ in range(2):

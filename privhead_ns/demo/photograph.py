@@ -67,9 +67,7 @@ def trace(
     return found
 
 
-def normals(
-    sdf: DistanceFunction, points: Float[np.ndarray, "n 3"], step: float = 2e-3
-) -> Float[np.ndarray, "n 3"]:
+def normals(sdf: DistanceFunction, points: Float[np.ndarray, "n 3"], step: float = 2e-3) -> Float[np.ndarray, "n 3"]:
     """Returns unit outward normals from four differences at the corners of a tetrahedron of the given size."""
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32)
     gradient = sum(corner * sdf(points + step * corner)[:, None] for corner in corners)

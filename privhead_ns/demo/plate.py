@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from privhead_ns.demo.shapes import in_chunks, smooth_minimum, waves
 from privhead_ns.demo.letters import GRID, letter_distance
+from privhead_ns.demo.shapes import in_chunks, smooth_minimum, waves
 
 MM_PER_UNIT = 200.0
 AABB = np.array([[-0.74, -0.62, -0.52], [0.74, 0.62, 0.52]])
@@ -151,7 +151,7 @@ def sdf(points: Float[np.ndarray, "n 3"], text: str = TEXT) -> Values:
     """Returns the signed distance to the car in units, negative inside."""
 
     def car(columns: Columns) -> Values:
-        body = smooth_minimum(*(part.distance(columns) for part in BODY.values()), 0.06)
+        body = smooth_minimum(BODY["hull"].distance(columns), BODY["cabin"].distance(columns), 0.06)
         plate = PLATE.distance(columns)
         total = np.minimum.reduce([body, plate, *(part.distance(columns) for part in PARTS.values())])
         near = np.flatnonzero(plate < total + 2 * EMBOSSED)

@@ -26,9 +26,7 @@ BLURS = (1.0, 2.0)
 """Blurs in pixels with which the photographs are protected once more, to see whether that hides the letters."""
 
 
-def read_plate(
-    raw: Path, protected: Path, run: TrainingRun, meshes: dict[str, trimesh.Trimesh]
-) -> dict[str, Reading]:
+def read_plate(raw: Path, protected: Path, run: TrainingRun, meshes: dict[str, trimesh.Trimesh]) -> dict[str, Reading]:
     """Reads the plate in everything that shows it, from the sensitive views' cameras.
 
     Needs the checkpoint before the last, which still has the colours that training painted on the plate.
@@ -62,7 +60,9 @@ def read_photographs(raw: Path, blurs: Sequence[float], text: str = TEXT) -> dic
 
 def reading_table(readings: dict[str, Reading]) -> Table:
     """Returns how many letters are read in single pictures, and what is read from all together."""
-    table = Table(title=f"Reading {TEXT} by template correlation; guessing gets {1 / len(ALPHABET):.0%} of letters right")
+    table = Table(
+        title=f"Reading {TEXT} by template correlation; guessing gets {1 / len(ALPHABET):.0%} of letters right"
+    )
     for heading in ("in", "letters read, single picture", "all pictures together"):
         table.add_column(heading, justify="left" if heading == "in" else "right")
     for label, reading in readings.items():

@@ -135,7 +135,7 @@ def read_mesh(mesh: trimesh.Trimesh, text: str) -> tuple[Reading, Float[np.ndarr
 
 def _project(camera: PosedCamera, places: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "2 n"]:
     """Returns column and row of places on the plate's relief."""
-    points = np.column_stack([np.full(len(places), PLATE_FRONT + EMBOSSED), places + [0, PLATE_MIDDLE]])
+    points = np.column_stack([np.full(len(places), PLATE_FRONT + EMBOSSED), places + np.array([0, PLATE_MIDDLE])])
     local = (points - camera.camera_to_world[:3, 3]) @ camera.camera_to_world[:3, :3]
     lens = camera.intrinsics
     return np.stack([lens.cx - lens.fl_x * local[:, 0] / local[:, 2], lens.cy + lens.fl_y * local[:, 1] / local[:, 2]])
@@ -149,7 +149,7 @@ def _on_plate(
     local = np.stack([(x - lens.cx) / lens.fl_x, (lens.cy - y) / lens.fl_y, -np.ones_like(x)], axis=1)
     directions, position = local @ camera.camera_to_world[:3, :3].T, camera.camera_to_world[:3, 3]
     distance = (PLATE_FRONT + depth - position[0]) / np.minimum(directions[:, 0], -1e-6)
-    return (position + distance[:, None] * directions)[:, 1:] - [0, PLATE_MIDDLE]
+    return (position + distance[:, None] * directions)[:, 1:] - np.array([0, PLATE_MIDDLE])
 
 
 def _through(sigma: Operator, light: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:

@@ -186,7 +186,9 @@ def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
             for side in (samples, true_samples)
         )
         if not (near.any() and true_near.any()):
-            raise UserError(f"The mesh or {data / 'gt_mesh.ply'} has no surface at the {region.name}; check both frames.")
+            raise UserError(
+                f"The mesh or {data / 'gt_mesh.ply'} has no surface at the {region.name}; check both frames."
+            )
         face = _scores(forth[near], back[true_near], threshold)
     name = "face" if region is None else region.name
     return Evaluation(truth.unit, threshold, _scores(forth, back, threshold), face, truth.subject, name)
