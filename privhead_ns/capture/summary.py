@@ -30,7 +30,7 @@ LARGER_REMARK = (
     "and protected views that show more{}."
 )
 SHAPE_OF_A_HEAD = "the shape of a head identifies a person by itself, as does the mesh made from it"
-SHAPE_OF_AN_OBJECT = "embossed letters can be read from the mesh"
+SHAPE_OF_AN_OBJECT = "the mesh may show what is embossed"
 LEARNED_HEAD = (
     "programs made for it told nearly all protected views of ten heads apart, and turned many into pictures that face "
     "recognition takes for the person (`privhead audit` measures it for yours)"

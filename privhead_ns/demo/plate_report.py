@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,11 +34,12 @@ def read_plate(raw: Path, protected: Path, run: TrainingRun, meshes: dict[str, t
     """
     capture = load_protected_capture(protected)
     chosen = [index for index, frame in enumerate(capture.frames) if frame.kind == "protected"]
-    result = read_photographs(raw, BLURS)
+    photographs, *blurred = read_photographs(raw, BLURS).items()
     cameras = [_camera(capture, index) for index in chosen]
     stored = [read_magnitude(capture.frames[index].path, capture.magnitude_maximum) for index in chosen]
-    result["protected views"] = read_pictures(cameras, stored, TEXT, capture.operator.setup())
-    for label, step in {"renders, colours painted in training": run.checkpoints[-2], "renders, final": None}.items():
+    protected_views = read_pictures(cameras, stored, TEXT, capture.operator.setup())
+    result = dict([photographs, ("protected views", protected_views), *blurred])
+    for label, step in {"renders before forgetting": run.checkpoints[-2], "renders of the final run": None}.items():
         result[label] = read_pictures(cameras, _renders(run, capture, chosen, step), TEXT)
     for phase, mesh in meshes.items():
         result[f"mesh, {phase}"] = read_mesh(mesh, TEXT)[0]
@@ -54,7 +56,7 @@ def read_photographs(raw: Path, blurs: Sequence[float], text: str = TEXT) -> dic
         operator = OperatorConfig(blur=blur)
         sigma = operator.setup()
         magnitudes = [magnitude_image(rgb, sigma, operator.levels) / FULL_SCALE for rgb in photographs]
-        result[f"protected views with blur {blur:g}"] = read_pictures(cameras, magnitudes, text, sigma)
+        result[f"protected with blur {blur:g}"] = read_pictures(cameras, magnitudes, text, sigma)
     return result
 
 
@@ -82,5 +84,7 @@ def _renders(
 ) -> list[Float[np.ndarray, "height width"]]:
     """Renders the trained colours from the chosen frames' cameras, in grey."""
     model, cameras = load_model(run.config, step), capture_cameras(capture)
-    pictures = (model.get_outputs_for_camera(cameras[index : index + 1])["rgb"] for index in chosen)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Nerfstudio's cameras index in a way that PyTorch will drop
+        pictures = [model.get_outputs_for_camera(cameras[index : index + 1])["rgb"] for index in chosen]
     return [rgb.mean(dim=-1).cpu().numpy() for rgb in pictures]
