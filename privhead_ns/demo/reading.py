@@ -88,15 +88,17 @@ def read_pictures(
 def _read(
     camera: PosedCamera, picture: Float[np.ndarray, "height width"], text: str, sigma: Operator | None
 ) -> Correlations:
-    lens, border = camera.intrinsics, (0 if sigma is None else sigma.margin) + 1
+    border = (0 if sigma is None else sigma.margin) + 1
+    padded = np.pad(picture, 2 * border)
     result = np.zeros((len(text), len(ALPHABET)))
     for number, middle in enumerate(letter_middles(text)):
         corners = middle + (CELL_HALF + EMBOSSED) * np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]])
         column, row = _project(camera, corners)
-        left, right = max(0, int(column.min()) - border), min(lens.width, int(column.max()) + 2 + border)
-        top, bottom = max(0, int(row.min()) - border), min(lens.height, int(row.max()) + 2 + border)
-        window = (slice(top, bottom), slice(left, right))
-        y, x = np.mgrid[top : bottom : 1 / RAYS, left : right : 1 / RAYS] + 0.5 / RAYS
+        left, right = _window(column, picture.shape[1], border)
+        top, bottom = _window(row, picture.shape[0], border)
+        seen = padded[top + 2 * border : bottom + 2 * border, left + 2 * border : right + 2 * border]
+        y, x = (np.mgrid[: (bottom - top) * RAYS, : (right - left) * RAYS] + 0.5) / RAYS
+        y, x = y + top, x + left
         layers = [(_on_plate(camera, x.ravel(), y.ravel(), depth) - middle).astype(np.float32) for depth in DEPTHS]
         fine = (bottom - top, RAYS, right - left, RAYS)
         inside = (np.abs(layers[0]) < CELL_HALF).all(axis=1).reshape(fine).mean(axis=(1, 3)) > 0.5
@@ -104,8 +106,14 @@ def _read(
             light = np.all([ink_distance(places, letter) > 0 for places in layers], axis=0)
             light = light.reshape(fine).mean(axis=(1, 3))
             template = light if sigma is None else _through(sigma, light)
-            result[number, index] = _best_correlation(picture[window], template, inside)
+            result[number, index] = _best_correlation(seen, template, inside)
     return result
+
+
+def _window(places: Float[np.ndarray, " n"], size: int, border: int) -> tuple[int, int]:
+    """Returns the first pixel and the one after the last that hold places of an image, with a border around them."""
+    inside = np.clip(places, 0, size - 1)
+    return int(inside.min()) - border, int(inside.max()) + 1 + border
 
 
 def read_mesh(mesh: trimesh.Trimesh, text: str) -> tuple[Reading, Float[np.ndarray, "rows columns"]]:
