@@ -27,10 +27,10 @@ REGION = {"name": "plate", "centre": [1.0, 0.0, 0.0], "radius_mm": 60}
 
 
 def card(turn: int) -> tuple[np.ndarray, np.ndarray]:
-    """A white card with a small portrait in its corner, turned by quarter turns, and its mask."""
+    """A white card with a portrait of half its side in the corner, turned by quarter turns, and its mask."""
     picture = np.full((640, 640, 3), 235, np.uint8)
     portrait = skimage.data.astronaut()[:220, 110:330]
-    picture[60:224, 60:224] = cv2.resize(portrait, (164, 164), interpolation=cv2.INTER_AREA)
+    picture[60:380, 60:380] = cv2.resize(portrait, (320, 320), interpolation=cv2.INTER_LINEAR)
     return np.ascontiguousarray(np.rot90(picture, -turn)), np.full((640, 640), 255, np.uint8)
 
 

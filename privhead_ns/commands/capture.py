@@ -62,7 +62,7 @@ def protect(
     ignore_masks: bool = False,
     preview: Path | None = None,
 ) -> None:
-    """Turn raw photographs of a head or object into a protected capture: the only folder that may leave this machine.
+    """Turn raw photographs of a head or object into a protected capture: the only folder that may leave the machine.
 
     A photograph that nothing declares neutral counts as sensitive: neither "sensitive": false in transforms.json, nor
     --neutral, nor --face-direction.
@@ -70,8 +70,8 @@ def protect(
     Args:
         data: Folder of the raw capture: transforms.json and the photographs.
         output_dir: Folder to write the protected capture into; it must not exist yet. Its owner alone may read it.
-        subject: What is photographed. The face check expects a large upright face on a head, and small or turned ones on
-            an object; it does not look for writing or anything else. "Face" below means whatever on an object is
+        subject: What is photographed. The face check expects a large upright face on a head, and small or turned ones
+            on an object; it does not look for writing or anything else. "Face" below means whatever on an object is
             sensitive.
         operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
         blur: Standard deviation in pixels of a Gaussian blur before the operator.

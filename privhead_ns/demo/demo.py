@@ -72,13 +72,13 @@ def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
     if readings:
         console.print(reading_table(readings))
     console.print(
-        f"Trained for {run.seconds:.0f} s, {time.monotonic() - start:.0f} s in all. Mesh: {output_dir / scene.subject}.ply; "
-        f"picture: {output_dir / 'demo.png'}; to look around: ns-viewer --load-config {run.config}"
+        f"Trained for {run.seconds:.0f} s, {time.monotonic() - start:.0f} s in all. "
+        f"Mesh: {output_dir / scene.subject}.ply; picture: {output_dir / 'demo.png'}; to look around: ns-viewer --load-config {run.config}"
     )
 
 
 def demo_table(evaluations: dict[str, Evaluation]) -> Table:
-    """Returns Chamfer distance to the surface and normal error after each phase, of the whole subject and of its region."""
+    """Returns Chamfer distance to the surface and normal error after each phase, of the subject and of its region."""
     first = next(iter(evaluations.values()))
     whole, part = first.subject, first.region
     table = Table(title=f"Distance to the true surface ({first.unit}), normal error (degrees)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float
@@ -71,6 +72,6 @@ def letter_distance(letter: str, points: Float[np.ndarray, "n 2"], height: float
 @cache
 def _segments(letter: str) -> tuple[Float[np.ndarray, "segments 2"], Float[np.ndarray, "segments 2"]]:
     """Returns where a letter's straight strokes start and end."""
-    pairs = [pair for line in STROKES[letter] for pair in zip(line[:-1], line[1:], strict=True)]
+    pairs = [pair for line in STROKES[letter] for pair in pairwise(line)]
     starts, ends = np.array(pairs, np.float32).transpose(1, 0, 2)
     return starts, ends
