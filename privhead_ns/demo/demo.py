@@ -73,7 +73,8 @@ def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
         console.print(reading_table(readings))
     console.print(
         f"Trained for {run.seconds:.0f} s, {time.monotonic() - start:.0f} s in all. "
-        f"Mesh: {output_dir / scene.subject}.ply; picture: {output_dir / 'demo.png'}; to look around: ns-viewer --load-config {run.config}"
+        f"Mesh: {output_dir / scene.subject}.ply; picture: {output_dir / 'demo.png'}; "
+        f"to look around: ns-viewer --load-config {run.config}"
     )
 
 
