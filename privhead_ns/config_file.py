@@ -41,6 +41,14 @@ TAG = "tag:yaml.org,2002:"
 OBJECT, NAME, APPLY = (f"{TAG}python/{kind}:" for kind in ("object", "name", "object/apply"))
 
 
+def _event(words: list[str]) -> Any:
+    from nerfstudio.utils.writer import EventName  # its modules import each other: not before ns-train has
+
+    if words in [[event.value] for event in EventName]:
+        return EventName(words[0])
+    raise Refused(f"names an event {words} that Nerfstudio's writer does not know")
+
+
 def read_config_file(path: Path) -> Any:
     """Builds what a config.yml describes; the caller checks that it is a run's config.
 
@@ -120,8 +128,8 @@ class ConfigLoader(yaml.SafeLoader):
             words = [item.value for item in node.value]
             if name in PATHS and not any("\0" in word for word in words):
                 return Path(*words)
-            if name == EVENT and words in [[event.value] for event in EventName]:
-                return EventName(words[0])
+            if name == EVENT:
+                return _event(words)
         raise Refused(f"calls {name}, which no config.yml of `ns-train privhead` does")
 
     def construct_tuple(self, node: yaml.Node) -> tuple[Any, ...]:

@@ -30,7 +30,7 @@ from privhead_ns.start import start_sdf
 
 EXTRA_STATE = "_model._extra_state"
 """Key of `PrivheadModel.get_extra_state` in the state of a pipeline."""
-PAINTED = "This checkpoint holds the colours that training painted on the face"
+PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +14,11 @@ from scipy.ndimage import binary_dilation
 
 from privhead_ns.capture.face_check import shows_face
 from privhead_ns.demo import photograph as studio
-from privhead_ns.demo.capture import View, demo_views, head_mesh, write_demo_capture
+from privhead_ns.demo.capture import exact_mesh, write_demo_capture
 from privhead_ns.demo.head import AABB, MM_PER_UNIT, albedo, sdf
 from privhead_ns.demo.photograph import FOCAL, photograph, shade, trace
+from privhead_ns.demo.scene import View
+from privhead_ns.demo.scenes import HEAD
 from privhead_ns.errors import UserError
 
 SIZE = 16
@@ -23,7 +26,7 @@ SIZE = 16
 
 @pytest.fixture(scope="module")
 def mesh() -> trimesh.Trimesh:
-    return head_mesh(resolution=96)
+    return exact_mesh(HEAD, resolution=96)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +36,7 @@ def capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small_capture(folder: Path) -> Path:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("privhead_ns.demo.capture.head_mesh", lambda: head_mesh(resolution=96))
+        patch.setattr("privhead_ns.demo.capture.MESH_RESOLUTION", 96)
         write_demo_capture(folder, size=SIZE)
     return folder
 
@@ -84,7 +87,7 @@ def test_skin_is_symmetric_and_hair_is_not() -> None:
 
 def test_albedo_paints_each_part_its_colour() -> None:
     def colour(y: float, z: float) -> np.ndarray:
-        distance = trace(np.array([[2.0, y, z]], np.float32), np.array([[-1.0, 0, 0]], np.float32))
+        distance = trace(sdf, np.array([[2.0, y, z]], np.float32), np.array([[-1.0, 0, 0]], np.float32))
         return albedo(np.array([[2 - distance[0], y, z]]))[0]
 
     skin, lip, pupil, sclera, hair = (
@@ -99,11 +102,10 @@ def test_albedo_paints_each_part_its_colour() -> None:
 def test_trace_finds_what_a_patient_march_finds(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
     directions = studio._directions(view.camera_to_world, 32)
     origins = np.broadcast_to(view.camera_to_world[:3, 3].astype(np.float32), directions.shape)
-    fast, free = trace(origins, directions), studio._free_distance(view.camera_to_world, 32)
-    monkeypatch.setattr(studio, "sdf", lambda points: sdf(points) / 4)
+    fast, free = trace(sdf, origins, directions), studio._free_distance(sdf, view.camera_to_world, 32)
     monkeypatch.setattr(studio, "MAXIMUM_STEPS", 800)
     monkeypatch.setattr(studio, "SHORTEST_STEP", 0)
-    slow = trace(origins, directions, tolerance=studio.TOLERANCE / 4)
+    slow = trace(lambda points: sdf(points) / 4, origins, directions, tolerance=studio.TOLERANCE / 4)
     hit = np.isfinite(slow)
     assert hit.sum() > 100
     assert (np.isfinite(fast) == hit).all()
@@ -114,7 +116,7 @@ def test_trace_finds_what_a_patient_march_finds(view: View, monkeypatch: pytest.
 
 def test_mask_is_the_silhouette_of_the_mesh(mesh: trimesh.Trimesh) -> None:
     view, size = View(40, 10, True), 64
-    _, mask = photograph(view.camera_to_world, size)
+    _, mask = photograph(HEAD, view.camera_to_world, size)
     world_to_camera = np.linalg.inv(view.camera_to_world)
     local = mesh.vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
     column = size / 2 + FOCAL * size * local[:, 0] / -local[:, 2]
@@ -128,7 +130,7 @@ def test_mask_is_the_silhouette_of_the_mesh(mesh: trimesh.Trimesh) -> None:
 
 
 def test_pixels_outside_the_mask_are_black_and_inside_are_lit() -> None:
-    image, mask = photograph(View(150, 10, False).camera_to_world, 32)
+    image, mask = photograph(HEAD, View(150, 10, False).camera_to_world, 32)
     assert (image[mask == 0] == 0).all()
     assert image[mask == 255].min() > 0
     assert 0.2 < (mask == 255).mean() < 0.6
@@ -136,20 +138,20 @@ def test_pixels_outside_the_mask_are_black_and_inside_are_lit() -> None:
 
 def test_colour_of_skin_does_not_change_with_the_view_but_for_gloss() -> None:
     point = np.array([[2.0, 0.1, 0.32]], np.float32)
-    point[0, 0] -= trace(point, np.array([[-1.0, 0, 0]], np.float32))[0]
+    point[0, 0] -= trace(sdf, point, np.array([[-1.0, 0, 0]], np.float32))[0]
     left, right = (np.array([[-np.cos(a), -np.sin(a), 0]]) for a in (0.5, -0.5))
-    assert np.abs(shade(point, left) - shade(point, right)).max() < 0.1
+    assert np.abs(shade(HEAD, point, left) - shade(HEAD, point, right)).max() < 0.1
 
 
 def test_mesh_is_closed_and_lies_on_the_surface() -> None:
-    mesh = head_mesh()
+    mesh = exact_mesh(HEAD, 192)
     assert mesh.is_watertight and mesh.volume > 0
     error = np.abs(sdf(mesh.vertices)) * MM_PER_UNIT
     assert error.max() < 0.3
     assert np.quantile(error, 0.99) < 0.02
 
 
-@pytest.mark.parametrize("view", [view for view in demo_views() if not view.sensitive])
+@pytest.mark.parametrize("view", [view for view in HEAD.views if not view.sensitive])
 def test_neutral_views_see_neither_nose_nor_eyes_nor_lips(mesh: trimesh.Trimesh, view: View) -> None:
     assert not visible(features(mesh), view).any()
 
@@ -159,9 +161,9 @@ def test_a_front_view_sees_the_face(mesh: trimesh.Trimesh) -> None:
 
 
 def test_face_check_passes_the_neutral_views_and_stops_a_front_view() -> None:
-    neutral = [view for view in demo_views() if not view.sensitive]
-    assert not any(shows_face(photograph(view.camera_to_world, 64)[0]) for view in neutral)
-    assert shows_face(photograph(View(0, 7, True).camera_to_world, 64)[0])
+    neutral = [view for view in HEAD.views if not view.sensitive]
+    assert not any(shows_face(photograph(HEAD, view.camera_to_world, 64)[0]) for view in neutral)
+    assert shows_face(photograph(HEAD, View(0, 7, True).camera_to_world, 64)[0])
 
 
 def features(mesh: trimesh.Trimesh) -> np.ndarray:
@@ -179,7 +181,7 @@ def visible(points: np.ndarray, view: View) -> np.ndarray:
     camera = view.camera_to_world[:3, 3].astype(np.float32)
     distance = np.linalg.norm(points - camera, axis=1)
     directions = (points - camera) / distance[:, None]
-    return trace(np.broadcast_to(camera, directions.shape), directions) > distance - 0.02
+    return trace(sdf, np.broadcast_to(camera, directions.shape), directions) > distance - 0.02
 
 
 def test_capture_has_the_raw_format(capture: Path) -> None:
@@ -227,10 +229,9 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(*_: object) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("privhead_ns.demo.capture.head_mesh", fail)
-    monkeypatch.setattr("privhead_ns.demo.capture.demo_views", lambda: demo_views()[:1])
+    monkeypatch.setattr("privhead_ns.demo.capture.exact_mesh", fail)
     with pytest.raises(RuntimeError):
-        write_demo_capture(tmp_path / "capture", size=8)
+        write_demo_capture(tmp_path / "capture", size=8, scene=replace(HEAD, views=HEAD.views[:1]))
     assert not list(tmp_path.iterdir())
 
 

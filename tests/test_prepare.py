@@ -234,7 +234,8 @@ def test_photographs_are_reduced_to_max_side_and_their_cameras_with_them(prepare
 
 def test_masks_and_the_side_of_the_face_are_found_on_a_head(tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
-    from privhead_ns.demo.capture import demo_views, write_demo_capture
+    from privhead_ns.demo.capture import write_demo_capture
+    from privhead_ns.demo.scenes import HEAD
 
     write_demo_capture(tmp_path / "demo", 128)
     content = json.loads((tmp_path / "demo/transforms.json").read_text())
@@ -254,7 +255,7 @@ def test_masks_and_the_side_of_the_face_are_found_on_a_head(tmp_path: Path) -> N
         )
         overlaps.append(np.count_nonzero(made & mask) / np.count_nonzero(made | mask))
     assert np.median(overlaps) > 0.9
-    for frame, view in zip(prepared["frames"], demo_views(), strict=True):
+    for frame, view in zip(prepared["frames"], HEAD.views, strict=True):
         assert frame["sensitive"] or abs(view.azimuth) > 100
     assert not all(frame["sensitive"] for frame in prepared["frames"])
     assert 150 < prepared["mm_per_unit"] < 220  # a unit of the demo is 185 mm

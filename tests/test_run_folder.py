@@ -174,7 +174,7 @@ def painted(path: Path) -> bool:
 def test_painted_checkpoints_say_so_and_forget(
     machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture, at_home: None
 ) -> None:
-    assert "holds the colours that training painted on the face" in machine.output
+    assert "holds the colours that training painted on what is sensitive" in machine.output
     assert "privhead forget" in machine.output
     shutil.copytree(machine.folder, tmp_path / "disk")
     config = tmp_path / "disk" / machine.config.relative_to(machine.folder)

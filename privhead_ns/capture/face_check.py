@@ -22,6 +22,8 @@ MARGIN = 0.1
 """What is seen around the head, over its longer side."""
 NEIGHBOURS = 5
 """Overlapping detections beyond which a find counts."""
+ALL_TURNS = (0, 1, 2, 3)
+"""Quarter turns where nothing tells what is up."""
 UPRIGHT = 0.5
 """Length of the cameras' mean upward direction from which it counts as the direction up."""
 
@@ -30,6 +32,7 @@ def shows_face(
     rgb: UInt8[np.ndarray, "height width 3"],
     coverage: UInt8[np.ndarray, "height width"] | None = None,
     turns: Sequence[int] = (0,),
+    share: float = HEAD_SHARE,
 ) -> bool:
     """Says whether OpenCV's Haar cascades (Viola and Jones 2001) see a face.
 
@@ -42,11 +45,13 @@ def shows_face(
         rgb: a photograph.
         coverage: set where it shows the head, if that is known.
         turns: quarter turns to the left by which to look at it.
+        share: least side of a face over the longer side of what is known to be the subject.
     """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
-    longer, share = WHOLE_SIDE, WHOLE_SHARE
-    if coverage is not None:
-        grey, longer, share = _about(grey, coverage), HEAD_SIDE, HEAD_SHARE
+    if coverage is None:
+        longer, share = WHOLE_SIDE, WHOLE_SHARE
+    else:
+        grey, longer = _about(grey, coverage), HEAD_SIDE
     scale = longer / max(grey.shape)
     if coverage is not None or scale < 1:
         method = cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA
@@ -63,7 +68,7 @@ def upright_turns(poses: Float[np.ndarray, "n 4 4"]) -> list[tuple[int, ...]]:
     """
     up = poses[:, :3, 1].mean(axis=0)
     if np.linalg.norm(up) < UPRIGHT:
-        return [(0, 1, 2, 3)] * len(poses)
+        return [ALL_TURNS] * len(poses)
     right, upwards = poses[:, :3, 0] @ up, poses[:, :3, 1] @ up
     return [(round(float(angle) / (np.pi / 2)) % 4,) for angle in np.arctan2(right, upwards)]
 

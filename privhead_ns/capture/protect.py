@@ -24,6 +24,7 @@ from privhead_ns.capture.preview import save_preview
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE, load_protected_capture
 from privhead_ns.capture.raw import RawCapture, load_raw_capture
 from privhead_ns.capture.sensitivity import Vector, classify, matches
+from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.summary import ProtectSummary
 from privhead_ns.capture.survey import survey
 from privhead_ns.capture.views import DEFAULT_SIZE, plan_views
@@ -43,6 +44,7 @@ def protect(
     output_dir: Path,
     operator: OperatorConfig,
     *,
+    subject: Subject = "head",
     size: int = DEFAULT_SIZE,
     background: Vector = (0.0, 0.0, 0.0),
     neutral: Sequence[str] = (),
@@ -64,6 +66,7 @@ def protect(
         data: folder of the raw capture.
         output_dir: folder to make.
         operator: σ for the sensitive views.
+        subject: what is photographed; messages and the face check depend on it.
         size: side of the views in pixels; they are smaller where most photographs have fewer on the head.
         background: colour in [0, 1] put behind the head where there is a mask or alpha channel.
         neutral, sensitive, face_direction, neutral_beyond_deg: see `classify`.
@@ -92,7 +95,7 @@ def protect(
     if size < 1:
         raise UserError(f"--size must be at least 1, not {size}.")
     look = [not private and not allowed for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
-    surveyed = survey(capture, look, console or Console())
+    surveyed = survey(capture, look, console or Console(), subject)
     _check_copies(capture, surveyed.digests, is_sensitive)
     check_masks_complete(capture, surveyed.views)
     if all(is_sensitive) and surveyed.views[0].silhouette is None and shape is None:
@@ -135,6 +138,7 @@ def protect(
             save_preview(preview, surveyed.thumbnails, load_protected_capture(folder))
     return ProtectSummary(
         output_dir=output_dir,
+        subject=subject,
         neutral_names=tuple(f.name for f, private in zip(capture.frames, is_sensitive, strict=True) if not private),
         protected=is_sensitive.count(True),
         silhouettes=sum("mask_path" in entry for entry in entries),

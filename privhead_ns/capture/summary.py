@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from privhead_ns.capture.subject import Subject, worded
 from privhead_ns.operators import OperatorConfig
 
 NAMED = 12
@@ -26,7 +27,17 @@ UNUSED_MASK_REMARK = (
 FEWER_REMARK = "Views have {}x{} pixels instead of {}: most photographs have no more on the head."
 LARGER_REMARK = (
     "Half of the photographs show the head with {} pixels or more: --size up to that gives a finer mesh than these {}, "
-    "and protected views that face recognition tells apart more easily."
+    "and protected views that show more{}."
+)
+SHAPE_OF_A_HEAD = "the shape of a head identifies a person by itself, as does the mesh made from it"
+SHAPE_OF_AN_OBJECT = "the mesh may show what is embossed"
+LEARNED_HEAD = (
+    "programs made for it told nearly all protected views of ten heads apart, and turned many into pictures that face "
+    "recognition takes for the person (`privhead audit` measures it for yours)"
+)
+LEARNED_OBJECT = (
+    "WRITING STAYS READABLE in it, and no detector looks for writing in the neutral views (`--blur` makes it harder to "
+    "read; look at --preview)"
 )
 EXPOSURE_REMARK = (
     "The photographs differ in exposure or white balance by up to a factor of {:.2f}; it was divided out, and is not "
@@ -46,6 +57,7 @@ class ProtectSummary:
     width: int
     height: int
     operator: OperatorConfig
+    subject: Subject = "head"
     resized_from: tuple[int, int] | None = None
     """Width and height in transforms.json where photographs had others."""
     geographic: bool = False
@@ -72,6 +84,10 @@ class ProtectSummary:
 
     def in_plain_words(self) -> str:
         """Says to the owner what is in the protected capture and may leave the machine, and what is not in it."""
+        return worded(self._about_a_head(), self.subject)
+
+    def _about_a_head(self) -> str:
+        head = self.subject == "head"
         masked = self.silhouettes == self.neutral + self.protected
         surroundings = (
             "what lies outside the head's outline replaced by one colour" if masked else "surroundings included"
@@ -90,7 +106,11 @@ class ProtectSummary:
                 else []
             ),
             *(
-                [LARGER_REMARK.format(self.native_size, self.width)]
+                [
+                    LARGER_REMARK.format(
+                        self.native_size, self.width, ", and that face recognition tells apart more easily" * head
+                    )
+                ]
                 if self.native_size > LARGER * max(self.width, self.height)
                 else []
             ),
@@ -118,11 +138,10 @@ class ProtectSummary:
                 "  - the signs and directions of their colour changes, which would integrate back to the photograph;",
                 "  - EXIF, GPS positions, thumbnails and original file names.",
                 "",
-                "What this does not promise: edges stay visible to a person who looks at a protected view; programs "
-                "made for it told nearly all protected views of ten heads apart, and turned many into pictures that "
-                "face recognition takes for the person (`privhead audit` measures it for yours); along an outline "
-                "against a known background the brightness of skin and hair can be estimated; and the shape of a head "
-                "identifies a person by itself, as does the mesh made from it.",
+                "What this does not promise: edges stay visible to a person who looks at a protected view; "
+                f"{LEARNED_HEAD if head else LEARNED_OBJECT}; along an outline against a known background the "
+                f"brightness of {'skin and hair' if head else 'the object'} can be estimated; and "
+                f"{SHAPE_OF_A_HEAD if head else SHAPE_OF_AN_OBJECT}.",
                 "",
                 *remarks,
             ]

@@ -12,10 +12,11 @@ from jaxtyping import UInt8
 from rich.console import Console
 
 from privhead_ns.capture.develop import develop
-from privhead_ns.capture.face_check import WHOLE_SIDE, shows_face, upright_turns
+from privhead_ns.capture.face_check import ALL_TURNS, HEAD_SHARE, WHOLE_SHARE, WHOLE_SIDE, shows_face, upright_turns
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
 from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline
+from privhead_ns.capture.subject import Subject
 from privhead_ns.errors import UserError
 from privhead_ns.progress import tracked
 
@@ -34,27 +35,41 @@ class Survey:
     """SHA-256 of each photograph's decoded pixels."""
 
 
-def survey(capture: RawCapture, look_for_face: Sequence[bool] | None = None, console: Console | None = None) -> Survey:
+def survey(
+    capture: RawCapture,
+    look_for_face: Sequence[bool] | None = None,
+    console: Console | None = None,
+    subject: Subject = "head",
+) -> Survey:
     """Reads every photograph once.
+
+    On an object a face may be small and turned, such as the portrait on a document.
 
     Args:
         capture: the photographs.
         look_for_face: in which of them to look for a face; None for none.
         console: where progress is shown; None for no progress.
+        subject: what is photographed.
 
     Raises:
         UserError: if a file is missing or broken, a mask is empty or no shape, or a face is found.
     """
     look = look_for_face or [False] * len(capture.frames)
-    turns = upright_turns(np.stack([frame.camera_to_world for frame in capture.frames]))
-    tasks = [(frame, turn if wanted else ()) for frame, wanted, turn in zip(capture.frames, look, turns, strict=True)]
+    share, turns = WHOLE_SHARE, [ALL_TURNS] * len(capture.frames)
+    if subject == "head":
+        share, turns = HEAD_SHARE, upright_turns(np.stack([frame.camera_to_world for frame in capture.frames]))
+    tasks = [
+        (frame, turn if wanted else (), share) for frame, wanted, turn in zip(capture.frames, look, turns, strict=True)
+    ]
     with tracked(tasks, "Checking photographs", console or Console(quiet=True)) as shown:
         results = [_look(*task) for task in shown]
     return Survey(*zip(*results, strict=True))
 
 
-def _look(frame: RawFrame, turns: Sequence[int]) -> tuple[View, UInt8[np.ndarray, "height width 3"], bytes]:
-    """Reads a photograph, and looks for a face in it by the given quarter turns."""
+def _look(
+    frame: RawFrame, turns: Sequence[int], share: float
+) -> tuple[View, UInt8[np.ndarray, "height width 3"], bytes]:
+    """Reads a photograph, and looks for a face in it by the given quarter turns; `share`: see `shows_face`."""
     rgb, coverage = read_image(frame)
     read_unsure(frame)  # a broken file stops here, before the first view is written
     digest = hashlib.sha256(np.ascontiguousarray(rgb).data).digest()
@@ -65,7 +80,7 @@ def _look(frame: RawFrame, turns: Sequence[int]) -> tuple[View, UInt8[np.ndarray
         rgb = cv2.resize(rgb, smaller, interpolation=cv2.INTER_AREA)
         if coverage is not None:
             coverage = cv2.resize(coverage, smaller, interpolation=cv2.INTER_AREA)
-    if turns and shows_face(rgb, coverage, turns):
+    if turns and shows_face(rgb, coverage, turns, share):
         raise UserError(
             f"A face was found in {frame.name}, which is declared neutral: declare it sensitive, or pass "
             f"--allow-face '{frame.name}' if it shows none."

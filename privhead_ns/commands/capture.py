@@ -8,6 +8,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
+from privhead_ns.capture.subject import Subject, errors_about
 from privhead_ns.prepare.readers import DataFormat
 
 
@@ -55,6 +56,7 @@ def prepare(
 def protect(
     data: Path,
     output_dir: Path,
+    subject: Subject = "head",
     operator: str = "sobel",
     blur: float = 0.0,
     levels: int = 65536,
@@ -70,7 +72,7 @@ def protect(
     template: str | None = None,
     preview: Path | None = None,
 ) -> None:
-    """Turn raw photographs of a head into a protected capture: the only folder that may leave this machine.
+    """Turn raw photographs of a head or object into a protected capture: the only folder that may leave the machine.
 
     A photograph that nothing declares neutral counts as sensitive: neither "sensitive": false in transforms.json, nor
     --neutral, nor --face-direction.
@@ -78,6 +80,9 @@ def protect(
     Args:
         data: Folder of the raw capture: transforms.json and the photographs.
         output_dir: Folder to write the protected capture into; it must not exist yet. Its owner alone may read it.
+        subject: What is photographed. The face check expects a large upright face on a head, and small or turned ones
+            on an object; it does not look for writing or anything else. "Face" below means whatever on an object is
+            sensitive.
         operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
         blur: Standard deviation in pixels of a Gaussian blur before the operator.
         levels: Number of values that a stored magnitude can take, 2 to 65536.
@@ -97,20 +102,22 @@ def protect(
     from privhead_ns.capture import protect as capture_side
     from privhead_ns.operators import OperatorConfig
 
-    summary = capture_side.protect(
-        data,
-        output_dir,
-        OperatorConfig(operator, blur, levels),
-        size=size,
-        background=background,
-        neutral=neutral,
-        sensitive=sensitive,
-        face_direction=face_direction,
-        neutral_beyond_deg=neutral_beyond_deg,
-        allow_face=allow_face,
-        box=box,
-        ignore_masks=ignore_masks,
-        template=template,
-        preview=preview,
-    )
+    with errors_about(subject):
+        summary = capture_side.protect(
+            data,
+            output_dir,
+            OperatorConfig(operator, blur, levels),
+            subject=subject,
+            size=size,
+            background=background,
+            neutral=neutral,
+            sensitive=sensitive,
+            face_direction=face_direction,
+            neutral_beyond_deg=neutral_beyond_deg,
+            allow_face=allow_face,
+            box=box,
+            ignore_masks=ignore_masks,
+            template=template,
+            preview=preview,
+        )
     print(summary.in_plain_words())

@@ -1,4 +1,4 @@
-"""The whole path on a head of our own: photograph, protect, train, export, evaluate, and show."""
+"""The whole path on a scene of our own: photograph, protect, train, export, evaluate, and show."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from rich.table import Table
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.demo.capture import write_demo_capture
+from privhead_ns.demo.plate_report import read_plate, reading_table
+from privhead_ns.demo.scene import Scene
+from privhead_ns.demo.scenes import PLATE
 from privhead_ns.errors import UserError
 from privhead_ns.folders import make_private
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
@@ -22,15 +25,16 @@ from privhead_ns.phases import PhaseSchedule
 from privhead_ns.training_run import train
 
 RESOLUTION = 192
-"""Voxels along the longest side of the head's box in the demo's meshes."""
+"""Voxels along the longest side of the box in the demo's meshes."""
 
 
-def run_demo(output_dir: Path, size: int) -> None:
-    """Runs every step a user would, and ends with one table and one picture.
+def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
+    """Runs every step a user would, and ends with tables and one picture.
 
     Args:
         output_dir: folder for everything that is made; it must not exist.
         size: width and height of the photographs in pixels.
+        scene: what is photographed.
 
     Raises:
         UserError: if `output_dir` exists, or training fails.
@@ -42,10 +46,11 @@ def run_demo(output_dir: Path, size: int) -> None:
     console, start = Console(), time.monotonic()
     raw, protected = output_dir / "raw", output_dir / "protected"
     make_private(output_dir)
-    console.rule("1. Photographs of a head that does not exist")
-    write_demo_capture(raw, size)
+    console.rule(f"1. Photographs of {scene.in_words}")
+    write_demo_capture(raw, size, scene)
     console.rule("2. privhead protect: what may leave the owner's machine")
-    console.print(protect(raw, protected, OperatorConfig(), console=console).in_plain_words())
+    summary = protect(raw, protected, OperatorConfig(), subject=scene.subject, console=console)
+    console.print(summary.in_plain_words())
     console.rule("3. ns-train privhead: two phases")
     schedule = PhaseSchedule().for_size(size)
     last_of_phase1 = schedule.phase1_steps - 1  # a checkpoint is kept there
@@ -55,29 +60,34 @@ def run_demo(output_dir: Path, size: int) -> None:
     borders = {"phase 1": last_of_phase1, "phase 2": None}
     meshes: dict[str, trimesh.Trimesh] = {}
     for phase, step in borders.items():
-        path = output_dir / ("head.ply" if step is None else "head-phase1.ply")
+        path = output_dir / f"{scene.subject}{'' if step is None else '-phase1'}.ply"
         meshes[phase] = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
-    run.keep_last_checkpoint()  # earlier ones of phase 2 hold the colours painted on the face
+    readings = read_plate(raw, protected, run, meshes) if scene is PLATE else None
+    run.keep_last_checkpoint()  # earlier ones of phase 2 hold the colours painted on what is sensitive
     evaluations = {phase: evaluate(mesh, raw) for phase, mesh in meshes.items()}
     capture = load_protected_capture(protected)
     rows = [Row(capture.frames[view].kind, raw, protected, view, meshes) for view in chosen_views(capture)]
     save_comparison(output_dir / "demo.png", rows)
     console.print(demo_table(evaluations))
+    if readings:
+        console.print(reading_table(readings))
     console.print(
-        f"Trained for {run.seconds:.0f} s, {time.monotonic() - start:.0f} s in all. Mesh: {output_dir / 'head.ply'}; "
-        f"picture: {output_dir / 'demo.png'}; to look around: ns-viewer --load-config {run.config}"
+        f"Trained for {run.seconds:.0f} s, {time.monotonic() - start:.0f} s in all. "
+        f"Mesh: {output_dir / scene.subject}.ply; picture: {output_dir / 'demo.png'}; "
+        f"to look around: ns-viewer --load-config {run.config}"
     )
 
 
 def demo_table(evaluations: dict[str, Evaluation]) -> Table:
-    """Returns Chamfer distance to the surface and normal error after each phase, of the whole head and of the face."""
+    """Returns Chamfer distance to the surface and normal error after each phase, of the subject and of its region."""
     first = next(iter(evaluations.values()))
+    whole, part = first.subject, first.region
     table = Table(title=f"Distance to the true surface ({first.unit}), normal error (degrees)")
-    for heading in ("after", "Chamfer, head", "Chamfer, face", "normals, head", "normals, face"):
+    for heading in ("after", f"Chamfer, {whole}", f"Chamfer, {part}", f"normals, {whole}", f"normals, {part}"):
         table.add_column(heading, justify="left" if heading == "after" else "right")
     for phase, evaluation in evaluations.items():
         head, face = evaluation.head, evaluation.face
-        assert face is not None  # the demo's capture knows its nose tip and scale
+        assert face is not None  # the demo's captures know region and scale
         values = (head.chamfer, face.chamfer, head.normal_error, face.normal_error)
         table.add_row(phase, *(f"{value:.2f}" for value in values))
     return table

@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from privhead_ns.demo.shapes import in_chunks, smooth_minimum, waves
+
 MM_PER_UNIT = 185.0
 AABB = np.array([[-0.72, -0.62, -0.90], [0.60, 0.62, 0.82]])
 """A box that holds the head, with room around it."""
@@ -27,9 +29,6 @@ EYE = np.array([0.292, 0.165, 0.085])
 EYE_RADIUS = 0.068
 CROWN = (-0.5, 0.0, 0.866)
 """Direction, from the middle of the skull, of the whorl from which the hair grows."""
-CHUNK = 16384
-"""Points evaluated at a time, so that temporaries stay in the processor's cache."""
-
 Vector = tuple[float, float, float]
 
 
@@ -121,14 +120,6 @@ HAIR: Parts = {
 }
 
 
-def _smooth_minimum(
-    first: Float[np.ndarray, "n"], second: Float[np.ndarray, "n"], width: float
-) -> Float[np.ndarray, "n"]:
-    """Quadratic polynomial smooth minimum; its gradient is a convex mix of the two, so it is no steeper than they."""
-    closeness = np.maximum(width - np.abs(first - second), 0)
-    return np.minimum(first, second) - closeness * closeness / (4 * max(width, 1e-6))
-
-
 def assemble(parts: Parts, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
     """Returns the signed distance to the parts, joined and carved in the order of the table; y is folded at 0."""
     folded = points * np.float32(1)
@@ -137,27 +128,17 @@ def assemble(parts: Parts, points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray
     for part in parts.values():
         distance = part.distance(folded)
         if part.carve:
-            total = -_smooth_minimum(-total, distance, part.blend)
+            total = -smooth_minimum(-total, distance, part.blend)
         else:
-            total = _smooth_minimum(total, distance, part.blend)
+            total = smooth_minimum(total, distance, part.blend)
     return total
-
-
-def _waves(points: Float[np.ndarray, "3 n"], wavelength: float, seed: int, count: int = 8) -> Float[np.ndarray, "n"]:
-    """Smooth noise of unit variance: plane waves of random direction and phase with about one wavelength."""
-    random = np.random.default_rng(seed)
-    directions = random.normal(size=(count, 3))
-    directions *= random.uniform(0.7, 1.3, (count, 1)) / np.linalg.norm(directions, axis=1, keepdims=True)
-    phases = random.uniform(0, 2 * np.pi, (count, 1))
-    angles = (2 * np.pi / wavelength * directions).astype(np.float32) @ points + phases.astype(np.float32)
-    return np.sin(angles).sum(axis=0) * np.float32(np.sqrt(2 / count))
 
 
 def _comb(points: Float[np.ndarray, "3 n"]) -> tuple[Float[np.ndarray, "n"], Float[np.ndarray, "n"]]:
     """Returns the angle about the crown, winding a little, that is constant along a hair, and the distance to it."""
     across = points[1]
     along = CROWN[0] * points[2] - CROWN[2] * (points[0] + 0.09)
-    return np.arctan2(across, along) + 0.09 * _waves(points, 0.6, seed=3, count=4), np.hypot(across, along)
+    return np.arctan2(across, along) + 0.09 * waves(points, 0.6, seed=3, count=4), np.hypot(across, along)
 
 
 def _strands(points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
@@ -175,12 +156,6 @@ def _layers(points: Float[np.ndarray, "3 n"]) -> tuple[Float[np.ndarray, "n"], F
     return skin, hair / np.float32(HAIR_STEEPNESS)
 
 
-def _in_chunks(function, points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n *rest"]:
-    columns = np.ascontiguousarray(points.T, dtype=np.float32)
-    starts = range(0, max(columns.shape[1], 1), CHUNK)
-    return np.concatenate([function(columns[:, start : start + CHUNK]) for start in starts])
-
-
 def sdf(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
     """Returns the signed distance to the head in units, negative inside.
 
@@ -191,12 +166,12 @@ def sdf(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n"]:
     def head(columns: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n"]:
         return np.maximum(np.minimum(*_layers(columns)), NECK_CUT - columns[2])
 
-    return _in_chunks(head, points)
+    return in_chunks(head, points)
 
 
 def albedo(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
     """Returns the linear reflectance in [0, 1] of points of the surface."""
-    return _in_chunks(_albedo, points)
+    return in_chunks(_albedo, points)
 
 
 def _step(value: Float[np.ndarray, "n"], edge: float, width: float) -> Float[np.ndarray, "n"]:
@@ -213,12 +188,12 @@ def _albedo(points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n 3"]:
         nonlocal base
         base = base + amount[:, None] * (np.array(colour, np.float32) - base)
 
-    mottle = 0.05 * _waves(points, 0.30, 11) + 0.06 * _waves(points, 0.13, 12) + 0.045 * _waves(points, 0.07, 13)
+    mottle = 0.05 * waves(points, 0.30, 11) + 0.06 * waves(points, 0.13, 12) + 0.045 * waves(points, 0.07, 13)
     base = np.array([0.62, 0.36, 0.25], np.float32) * (1 + mottle[:, None] * np.array([0.8, 1.0, 1.1], np.float32))
     cheek = np.exp(-(((folded - np.array([[0.30], [0.20], [-0.09]])) ** 2).sum(axis=0)) / 0.012)
     nose = np.exp(-(((folded - np.array([[0.50], [0.0], [-0.08]])) ** 2).sum(axis=0)) / 0.008)
     paint(0.45 * cheek + 0.35 * nose, (0.62, 0.22, 0.17))
-    freckles = _step(_waves(points, 0.032, 14, count=16), 1.3, 0.8) * np.exp(-(((points[2] + 0.02) / 0.12) ** 2))
+    freckles = _step(waves(points, 0.032, 14, count=16), 1.3, 0.8) * np.exp(-(((points[2] + 0.02) / 0.12) ** 2))
     paint(0.32 * freckles * (points[0] > 0.1), (0.33, 0.15, 0.08))
 
     bow = 1 - (side / 0.118) ** 2
@@ -229,7 +204,7 @@ def _albedo(points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n 3"]:
     paint(0.8 * _step(-SKIN["mouth"].distance(folded), -0.003, 0.005), (0.18, 0.04, 0.03))
     paint(0.9 * _step(-SKIN["nostril"].distance(folded), -0.004, 0.008), (0.10, 0.03, 0.02))
 
-    arch = 0.205 + 0.028 * np.sin(np.clip((side - 0.055) / 0.2, 0, 1) * 2.6) + 0.0025 * _waves(points, 0.03, 15)
+    arch = 0.205 + 0.028 * np.sin(np.clip((side - 0.055) / 0.2, 0, 1) * 2.6) + 0.0025 * waves(points, 0.03, 15)
     thickness = 0.025 - 0.11 * np.maximum(side - 0.12, 0)
     brow = _step(thickness - np.abs(points[2] - arch), 0, 0.016) * _step(side, 0.065, 0.05) * _step(-side, -0.25, 0.06)
     paint(0.9 * brow * (points[0] > 0.15), (0.055, 0.032, 0.02))
@@ -247,6 +222,6 @@ def _albedo(points: Float[np.ndarray, "3 n"]) -> Float[np.ndarray, "n 3"]:
     hair = _step(skin - fur, 0, 0.006)
     angle = _comb(points)[0]
     hairs = np.sin(95 * angle + 3 * np.sin(7 * angle)) + np.sin(161 * angle + 4 * np.sin(11 * angle))
-    locks = np.clip(0.58 + 0.27 * _strands(points) + 0.07 * hairs + 0.07 * _waves(points, 0.15, 16), 0.2, 1.2)
+    locks = np.clip(0.58 + 0.27 * _strands(points) + 0.07 * hairs + 0.07 * waves(points, 0.15, 16), 0.2, 1.2)
     tone = locks[:, None] * np.array([0.27, 0.15, 0.08], np.float32)
     return np.clip(base + hair[:, None] * (tone - base), 0, 1).astype(np.float32)

@@ -1,18 +1,18 @@
-"""Photographs the procedural head: sphere tracing, and a studio with four lamps that stay with the head."""
+"""Photographs a scene: sphere tracing, and a studio with four lamps that stay with the subject."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from privhead_ns.demo.head import albedo, sdf
+from privhead_ns.demo.scene import DistanceFunction, Scene
 
 FOCAL = 1.85
 """Focal length over image width: 30 degrees of view, as a portrait lens."""
 TOLERANCE = 3e-4
 """Distance to the surface, in units, at which a ray has arrived."""
 SHORTEST_STEP = 4e-3
-"""Rays that graze the surface go on by this much, 0.7 mm; one that dips below the surface is set back by a secant."""
+"""Rays that graze the surface go on by this much; one that dips below the surface is set back by a secant."""
 MAXIMUM_STEPS = 128
 
 LAMPS = (
@@ -27,16 +27,18 @@ SKY, GROUND = (0.46, 0.47, 0.50), (0.26, 0.23, 0.21)
 
 
 def trace(
+    sdf: DistanceFunction,
     origins: Float[np.ndarray, "n 3"],
     directions: Float[np.ndarray, "n 3"],
     start: Float[np.ndarray, "n"] | float = 0.0,
     tolerance: float = TOLERANCE,
 ) -> Float[np.ndarray, "n"]:
-    """Returns the distance along each ray (unit directions) to the head, infinite where it misses.
+    """Returns the distance along each ray (unit directions) to the surface, infinite where it misses.
 
-    Sphere tracing: J. C. Hart, 1996. The head lies in the unit sphere, so only the chord in that sphere is walked.
+    Sphere tracing: J. C. Hart, 1996. Scenes lie in the unit sphere, so only the chord in that sphere is walked.
 
     Args:
+        sdf: signed distance; it may be too short, but hardly too long.
         origins: where the rays begin.
         directions: where they go.
         start: distance along the rays that is known to be free.
@@ -60,28 +62,30 @@ def trace(
         active, distance, end, step, before = (array[keep] for array in (active, distance, end, step, before))
         if not len(active):
             break
-    # what is left creeps along the surface, less than a millimetre above it
+    # what is left creeps along the surface, less than `SHORTEST_STEP` above it
     found[active] = distance
     return found
 
 
-def normals(points: Float[np.ndarray, "n 3"], step: float = 2e-3) -> Float[np.ndarray, "n 3"]:
+def normals(sdf: DistanceFunction, points: Float[np.ndarray, "n 3"], step: float = 2e-3) -> Float[np.ndarray, "n 3"]:
     """Returns unit outward normals from four differences at the corners of a tetrahedron of the given size."""
     corners = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], np.float32)
     gradient = sum(corner * sdf(points + step * corner)[:, None] for corner in corners)
     return gradient / np.maximum(np.linalg.norm(gradient, axis=1, keepdims=True), 1e-9)
 
 
-def shade(points: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
+def shade(
+    scene: Scene, points: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, "n 3"]:
     """Returns display colours in [0, 1] of surface points seen along unit directions.
 
     Lambert's law and a Blinn-Phong highlight for each lamp, ambient light from a hemisphere, dimmed where the surface
     is hemmed in, and a gamma of 2.2.
     """
-    normal = normals(points)
+    normal = normals(scene.sdf, points)
     openness = np.ones(len(points), np.float32)
     for reach in (0.03, 0.09, 0.18):
-        openness *= np.clip(0.35 + 0.65 * sdf(points + reach * normal) / reach, 0.3, 1)
+        openness *= np.clip(0.35 + 0.65 * scene.sdf(points + reach * normal) / reach, 0.3, 1)
     up = 0.5 + 0.5 * normal[:, 2:]
     light = (up * np.array(SKY) + (1 - up) * np.array(GROUND)) * openness[:, None]
     gloss = np.zeros_like(light)
@@ -92,32 +96,33 @@ def shade(points: Float[np.ndarray, "n 3"], directions: Float[np.ndarray, "n 3"]
         lit = np.clip(normal @ lamp, 0, 1) * np.sqrt(openness)
         light += lit[:, None] * np.array(colour)
         gloss += (np.clip((normal * halfway).sum(axis=1), 0, 1) ** 24 * lit)[:, None] * np.array(colour)
-    return np.clip(albedo(points) * light + 0.05 * gloss, 0, 1) ** (1 / 2.2)
+    return np.clip(scene.albedo(points) * light + 0.05 * gloss, 0, 1) ** (1 / 2.2)
 
 
 def photograph(
-    camera_to_world: Float[np.ndarray, "4 4"], size: int, rays_per_side: int = 3
+    scene: Scene, camera_to_world: Float[np.ndarray, "4 4"], size: int, rays_per_side: int = 3
 ) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"]]:
     """Takes one square photograph on black, with the principal point in its centre and focal length `FOCAL * size`.
 
     Args:
+        scene: what is photographed.
         camera_to_world: OpenGL pose (x right, y up, looking along -z).
         size: width and height in pixels.
         rays_per_side: each pixel is the mean of the square of this many rays.
 
     Returns:
-        the RGB image, and the share of each pixel that the head covers, 255 for all of it.
+        the RGB image, and the share of each pixel that the subject covers, 255 for all of it.
     """
     origin = camera_to_world[:3, 3].astype(np.float32)
     fine = size * rays_per_side
     directions = _directions(camera_to_world, fine)
     pixel = np.arange(fine) // rays_per_side
-    start = _free_distance(camera_to_world, size)[pixel[:, None], pixel].reshape(-1)
-    distance = trace(np.broadcast_to(origin, directions.shape), directions, start)
+    start = _free_distance(scene.sdf, camera_to_world, size)[pixel[:, None], pixel].reshape(-1)
+    distance = trace(scene.sdf, np.broadcast_to(origin, directions.shape), directions, start)
     hit = np.isfinite(distance)
     picture = np.zeros((fine * fine, 4), np.float32)
     picture[hit, 3] = 1
-    picture[hit, :3] = shade(origin + distance[hit, None] * directions[hit], directions[hit])
+    picture[hit, :3] = shade(scene, origin + distance[hit, None] * directions[hit], directions[hit])
     pixels = picture.reshape(size, rays_per_side, size, rays_per_side, 4).mean(axis=(1, 3))
     stored = np.round(pixels * 255).astype(np.uint8)
     return stored[..., :3], stored[..., 3]
@@ -131,7 +136,9 @@ def _directions(camera_to_world: Float[np.ndarray, "4 4"], size: int) -> Float[n
     return (world / np.linalg.norm(world, axis=1, keepdims=True)).astype(np.float32)
 
 
-def _free_distance(camera_to_world: Float[np.ndarray, "4 4"], size: int) -> Float[np.ndarray, "size size"]:
+def _free_distance(
+    sdf: DistanceFunction, camera_to_world: Float[np.ndarray, "4 4"], size: int
+) -> Float[np.ndarray, "size size"]:
     """Returns a distance up to which the whole cone of rays through each pixel is free, infinite where it misses.
 
     The axis of the cone walks until the free ball about it is down to two cone radii; all balls before cover the cone.
@@ -140,4 +147,4 @@ def _free_distance(camera_to_world: Float[np.ndarray, "4 4"], size: int) -> Floa
     radius = (np.linalg.norm(origin) + 1) * np.sqrt(0.5) / (FOCAL * size)
     directions = _directions(camera_to_world, size)
     origins = np.broadcast_to(origin, directions.shape)
-    return (trace(origins, directions, tolerance=2 * radius) - radius).reshape(size, size)
+    return (trace(sdf, origins, directions, tolerance=2 * radius) - radius).reshape(size, size)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import trimesh
@@ -22,6 +22,7 @@ from scipy.spatial import KDTree
 
 from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.raw import load_raw_capture
+from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.files import load_mesh
@@ -34,7 +35,7 @@ RAYS = 128
 FACE_RADIUS = 95.0
 """Radius in mm of the face region at the tip of the nose (H3DS protocol: Ramon et al., H3D-Net, ICCV 2021)."""
 NECK_MARGIN = 10.0
-"""Height in mm of the strip above the neck's lower cut that is left out."""
+"""Height in mm of the strip above a neck's lower cut that is left out."""
 THRESHOLD = 2.0
 """Distance in mm within which a sample counts as right in the F-score."""
 NECK_MARGIN_SHARE, THRESHOLD_SHARE = 0.025, 0.01
@@ -42,13 +43,25 @@ NECK_MARGIN_SHARE, THRESHOLD_SHARE = 0.025, 0.01
 
 
 @dataclass(frozen=True)
+class Region:
+    """The ball in which a surface is measured by itself, too."""
+
+    name: str
+    centre: Float[np.ndarray, " 3"]
+    radius: float
+    """In mm."""
+
+
+@dataclass(frozen=True)
 class Truth:
-    """What a raw capture knows about the true head, in its own frame less `origin`."""
+    """What a raw capture knows about the true head or object, in its own frame less `origin`."""
 
     mesh: trimesh.Trimesh
     cameras: list[PosedCamera]
     mm_per_unit: float | None
-    nose_tip: Float[np.ndarray, " 3"] | None
+    subject: Subject
+    region: Region | None
+    """Of a head, the face."""
     face_axis: Float[np.ndarray, " 3"]
     up_axis: Float[np.ndarray, " 3"]
     origin: Float[np.ndarray, " 3"]
@@ -60,6 +73,11 @@ class Truth:
         if np.linalg.norm(offset - self.origin) >= np.linalg.norm(offset):
             return mesh
         return trimesh.Trimesh(mesh.vertices - self.origin, mesh.faces, process=False)
+
+    @property
+    def nose_tip(self) -> Float[np.ndarray, " 3"] | None:
+        """The middle of the face region; None where the region is not the face."""
+        return self.region.centre if self.region is not None and self.region.name == "face" else None
 
     @property
     def unit(self) -> str:
@@ -95,12 +113,18 @@ class Scores:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of a mesh; `face` is None where the capture knows no nose tip or no scale."""
+    """The scores of a mesh: of the whole subject as `head`, and of the capture's region as `face`.
+
+    `face` is None where the capture knows neither a nose tip nor a region, or no scale.
+    """
 
     unit: str
     threshold: float
     head: Scores
     face: Scores | None
+    subject: Subject = "head"
+    region: str = "face"
+    """What `face` is of."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the evaluation as JSON types."""
@@ -143,6 +167,7 @@ def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
         raise UserError(
             f"The mesh is {size:.3g} times as large as {data / 'gt_mesh.ply'}: export it in the capture's own units."
         )
+    neck = truth.subject == "head"
     margin = NECK_MARGIN / truth.scale if truth.mm_per_unit else NECK_MARGIN_SHARE * truth.mesh.scale
     threshold = THRESHOLD if truth.mm_per_unit else THRESHOLD_SHARE * truth.mesh.scale
     scene, true_scene = RayScene(mesh), RayScene(truth.mesh)
@@ -150,32 +175,37 @@ def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
     if len(true_samples.points) == 0:
         raise UserError(f"No camera of {data} sees {data / 'gt_mesh.ply'}; check that they share one frame.")
     samples = _visible_samples(scene, truth.cameras, "Sampling the mesh")
-    floor = (true_samples.points @ truth.up_axis).min() + margin
-    samples = samples[samples.points @ truth.up_axis > floor]
-    true_samples = true_samples[true_samples.points @ truth.up_axis > floor]
+    if neck:
+        floor = (true_samples.points @ truth.up_axis).min() + margin
+        samples = samples[samples.points @ truth.up_axis > floor]
+        true_samples = true_samples[true_samples.points @ truth.up_axis > floor]
     if len(samples.points) == 0:
         raise UserError(f"No camera of {data} sees the mesh; check that it is in the capture's own frame.")
 
     forth = _deviations(samples, true_scene, true_samples, truth.scale)
     back = _deviations(true_samples, scene, samples, truth.scale)
-    face = None
-    if truth.nose_tip is not None and truth.mm_per_unit is not None:
+    face, region = None, truth.region
+    if region is not None and truth.mm_per_unit is not None:
         near, true_near = (
-            np.linalg.norm(side.points - truth.nose_tip, axis=1) * truth.scale < FACE_RADIUS
+            np.linalg.norm(side.points - region.centre, axis=1) * truth.scale < region.radius
             for side in (samples, true_samples)
         )
         if not (near.any() and true_near.any()):
-            raise UserError(f"The mesh or {data / 'gt_mesh.ply'} has no surface near the nose tip; check both frames.")
+            raise UserError(
+                f"The mesh or {data / 'gt_mesh.ply'} has no surface at the {region.name}; check both frames."
+            )
         face = _scores(forth[near], back[true_near], threshold)
-    return Evaluation(truth.unit, threshold, _scores(forth, back, threshold), face)
+    name = "face" if region is None else region.name
+    return Evaluation(truth.unit, threshold, _scores(forth, back, threshold), face, truth.subject, name)
 
 
 def table(evaluation: Evaluation) -> Table:
     """Returns a table of the scores for the terminal."""
     unit, face = evaluation.unit, evaluation.face
-    result = Table("Surface seen by the cameras", "Whole head", title="Distance to the true surface")
+    result = Table("Surface seen by the cameras", f"Whole {evaluation.subject}", title="Distance to the true surface")
     if face:
-        result.add_column(f"Face ({FACE_RADIUS:.0f} mm about the nose tip)")
+        where = f" ({FACE_RADIUS:.0f} mm about the nose tip)" if evaluation.region == "face" else ""
+        result.add_column(f"{evaluation.region.capitalize()}{where}")
     for label, name in {
         f"Accuracy, mesh to true surface ({unit})": "accuracy",
         f"Completeness, truth to mesh surface ({unit})": "completeness",
@@ -189,7 +219,10 @@ def table(evaluation: Evaluation) -> Table:
 
 
 def load_truth(data: Path) -> Truth:
-    """Reads a raw capture's ground truth, cameras and, where it has them, scale, nose tip and axes.
+    """Reads a raw capture's ground truth, cameras and, where it has them, scale, subject, region and axes.
+
+    capture.json may hold `subject` ("object"; "head" by default), `nose_tip`, which makes the face the region, or else
+    `region` with `name`, `centre` and `radius_mm`, `up_axis` and `face_axis`.
 
     Without axes, up is the cameras' mean up, and the face looks towards the cameras of the sensitive frames.
 
@@ -214,9 +247,25 @@ def load_truth(data: Path) -> Truth:
         # cameras all around the head say nothing about the face: let the first one be its front
         face = mean if np.linalg.norm(mean) > 0.1 * np.linalg.norm(offsets[0]) else offsets[0]
     face = _unit(face - face @ up * up)
-    nose_tip = _vector(info, "nose_tip")
-    nose_tip = None if nose_tip is None else nose_tip - capture.origin
-    return Truth(mesh, cameras, capture.mm_per_unit, nose_tip, face, up, capture.origin)
+    subject = info.get("subject", "head")
+    if subject not in get_args(Subject):
+        raise UserError(f'subject in {data / "capture.json"} must be "head" or "object", not {subject!r}.')
+    region = _read_region(info, capture.origin)
+    return Truth(mesh, cameras, capture.mm_per_unit, subject, region, face, up, capture.origin)
+
+
+def _read_region(info: dict[str, Any], origin: Float[np.ndarray, " 3"]) -> Region | None:
+    """Returns the region of capture.json: the face where it knows the tip of the nose, else what it calls region."""
+    if (nose_tip := _vector(info, "nose_tip")) is not None:
+        return Region("face", nose_tip - origin, FACE_RADIUS)
+    region = info.get("region")
+    if region is None:
+        return None
+    name, radius = (region.get(key) for key in ("name", "radius_mm")) if isinstance(region, dict) else (None, None)
+    centre = _vector(region, "centre") if isinstance(region, dict) else None
+    if not isinstance(name, str) or not name or centre is None or not isinstance(radius, int | float) or radius <= 0:
+        raise UserError("region in capture.json must have a name, a centre of three numbers, and a positive radius_mm.")
+    return Region(name, centre - origin, float(radius))
 
 
 def _visible_samples(scene: RayScene, cameras: list[PosedCamera], description: str) -> _Samples:
