@@ -76,6 +76,10 @@ class DlibRecogniser:
         self._predictor = self._dlib.shape_predictor(str(folder / "shape_predictor_68_face_landmarks.dat"))
         self._network = self._dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
 
+    def __reduce__(self) -> tuple[type, tuple]:
+        """Is loaded anew in another process."""
+        return DlibRecogniser, ()
+
     def faces(self, image: Image) -> list[Landmarks]:
         """Detects after enlarging the image to `WORKING_SIZE` and twice as large again."""
         image = enlarged(image)
@@ -117,7 +121,7 @@ class OnnxRecogniser:
 
     def __init__(self, path: Path, threshold: float, finder: Recogniser, size: int = 112) -> None:
         self.name, self.threshold, self.size = path.stem, threshold, size
-        self._finder = finder
+        self._finder, self._path = finder, path
         if not path.is_file():
             raise UserError(f"There is no file {path}; --onnx wants a face recognition model.")
         try:
@@ -130,6 +134,10 @@ class OnnxRecogniser:
                 f"OpenCV cannot run {path} on a face of {size}x{size} pixels ({error.err}); give another --onnx-size "
                 "or a model that cv2.dnn supports."
             ) from None
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        """Is loaded anew in another process."""
+        return OnnxRecogniser, (self._path, self.threshold, self._finder, self.size)
 
     def faces(self, image: Image) -> list[Landmarks]:
         """Detects as the finder does."""

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -37,7 +38,7 @@ def run_jobs(jobs: Iterable[Job], names: Sequence[str], executor: Executor, cons
                 yield event
 
 
-def results(jobs: Sequence[Job], executor: Executor | None, console: Console) -> list[object]:
+def run_all(jobs: Sequence[Job], executor: Executor | None, console: Console) -> list[Any]:
     """Returns the results of jobs in their order; one that fails does not keep the others from being done.
 
     Args:
@@ -48,34 +49,24 @@ def results(jobs: Sequence[Job], executor: Executor | None, console: Console) ->
     Raises:
         UserError: after all of them, if some failed.
     """
-    executor = executor or InTurn(len(jobs), console)
-    ended = (
-        executor.run(jobs)
-        if isinstance(executor, InTurn)
-        else run_jobs(jobs, [j.name for j in jobs], executor, console)
-    )
-    outcomes = {event.name: event for event in ended if isinstance(event, Outcome)}
+    if executor is None:
+        ended = in_turn(jobs, console)
+    else:
+        ended = run_jobs(jobs, [job.name for job in jobs], executor, console)
+    outcomes = {outcome.name: outcome for outcome in ended}
     if failed := [outcome for outcome in outcomes.values() if outcome.error]:
         raise UserError("\n".join(f"{outcome.name} failed: {outcome.error}" for outcome in failed))
     return [outcomes[job.name].result for job in jobs]
 
 
-@dataclass(frozen=True)
-class InTurn:
-    """Runs jobs in this process, where each shows its own progress."""
-
-    count: int
-    """How many there are."""
-    console: Console
-
-    def run(self, jobs: Iterable[Job]) -> Iterator[Step | Outcome]:
-        """See `Executor`; an error that is no `UserError` ends all."""
-        for number, job in enumerate(jobs, 1):
-            self.console.rule(f"{number} of {self.count}: {job.name}")
-            try:
-                yield Outcome(job.name, job.function(self.console))
-            except UserError as error:
-                yield Outcome(job.name, error=str(error))
+def in_turn(jobs: Sequence[Job], console: Console) -> Iterator[Outcome]:
+    """Runs jobs in this process, where each shows its own progress; an error that is no `UserError` ends all."""
+    for number, job in enumerate(jobs, 1):
+        console.rule(f"{number} of {len(jobs)}: {job.name}")
+        try:
+            yield Outcome(job.name, job.function(console))
+        except UserError as error:
+            yield Outcome(job.name, error=str(error))
 
 
 @dataclass

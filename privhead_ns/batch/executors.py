@@ -33,6 +33,17 @@ def chosen_executor(address: str | None, workers: int, threads: int | None, gpus
     return RayCluster.join(address, threads or CLUSTER_THREADS, gpus)
 
 
+def local_executor(workers: int) -> Executor | None:
+    """Returns that many workers of this machine; None for one, so that jobs run in this process.
+
+    Raises:
+        UserError: if there are to be none.
+    """
+    if workers < 1:
+        raise UserError(f"--workers must be at least 1, not {workers}.")
+    return None if workers == 1 else Processes(local_environments(workers))
+
+
 def local_environments(workers: int, threads: int | None = None) -> list[dict[str, str]]:
     """Returns the environment variables of each worker on this machine: its share of the cores, and one GPU.
 

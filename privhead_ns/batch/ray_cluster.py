@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 from collections.abc import Iterable, Iterator
@@ -46,7 +47,7 @@ class RayCluster:
         except ImportError:
             raise UserError('--address needs Ray: pip install ".[batch]", or leave --address out.') from None
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="error")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             first = str(error).partition("\n")[0]
             raise UserError(f"There is no Ray cluster at --address {address} ({first}).") from None
@@ -72,7 +73,7 @@ class RayCluster:
     def run(self, jobs: Iterable[Job]) -> Iterator[Step | Outcome]:
         """See `Executor`; `join` comes first. Ends all jobs if the caller stops early."""
         import ray
-        from ray.exceptions import RayError
+        from ray.exceptions import RayError, RayTaskError
         from ray.util.queue import Queue
 
         told = Queue(actor_options={"num_cpus": 0})
@@ -92,6 +93,8 @@ class RayCluster:
                     name = pending.pop(reference)
                     try:
                         result, error = ray.get(reference)
+                    except RayTaskError as failed:  # privhead-ns is not installed there, for one
+                        result, error = None, f"{type(failed.cause).__name__}: {failed.cause}"
                     except RayError as lost:
                         result = None
                         error = f"Its worker is gone ({type(lost).__name__}); run the same command again to do it anew."

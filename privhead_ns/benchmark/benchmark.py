@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from privhead_ns.batch.board import run_all
+from privhead_ns.batch.jobs import Executor, Job
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
 from privhead_ns.capture.transforms import read_json
@@ -112,9 +115,14 @@ class Measurement:
 
 
 def run_benchmark(
-    heads: list[Path], output_dir: Path, variants: list[str], settings: Settings, console: Console
+    heads: list[Path],
+    output_dir: Path,
+    variants: list[str],
+    settings: Settings,
+    console: Console,
+    executor: Executor | None = None,
 ) -> list[Measurement]:
-    """Measures what is not yet measured.
+    """Measures what is not yet measured; where one run fails, the others are made first.
 
     Args:
         heads: raw captures with ground truth; their folders' names must differ.
@@ -122,6 +130,7 @@ def run_benchmark(
         variants: keys of `VARIANTS`.
         settings: of all runs.
         console: where progress is shown.
+        executor: runs them; None for one after the other.
 
     Raises:
         UserError: if a capture cannot be used, `output_dir` holds a benchmark of other settings or captures, or
@@ -129,11 +138,22 @@ def run_benchmark(
     """
     check_heads(heads)
     check_settings(output_dir, heads, settings)
-    measurements: list[Measurement] = []
-    for number, (head, name) in enumerate((head, name) for head in heads for name in variants):
-        console.rule(f"{number + 1} of {len(heads) * len(variants)}: {head.resolve().name}, {VARIANTS[name].label}")
-        measurements += measure(head, output_dir, name, settings, console)
-    return measurements
+    jobs = []
+    for head in heads:
+        protect_once(head, output_dir, settings, console)
+        for name in variants:
+            do = partial(measure, head, output_dir, name, settings)
+            jobs.append(Job(f"{head.resolve().name}, {VARIANTS[name].label}", do))
+    return [measurement for found in run_all(jobs, executor, console) for measurement in found]
+
+
+def protect_once(head: Path, output_dir: Path, settings: Settings, console: Console) -> Path:
+    """Returns the protected capture of a head in the benchmark's folder, made if it is not there yet."""
+    protected = output_dir / head.resolve().name / "protected"
+    if not protected.exists():
+        protected.parent.mkdir(parents=True, exist_ok=True)
+        protect(head, protected, OperatorConfig(), size=settings.size, console=console)
+    return protected
 
 
 def check_heads(heads: list[Path]) -> None:
@@ -184,10 +204,7 @@ def measure(head: Path, output_dir: Path, name: str, settings: Settings, console
     result = folder / "result.json"
     if result.exists():
         return stored_measurements(result, head, output_dir, console)
-    protected = folder.parent / "protected"
-    if not protected.exists():
-        protected.parent.mkdir(parents=True, exist_ok=True)
-        protect(head, protected, OperatorConfig(), size=settings.size, console=console)
+    protected = protect_once(head, output_dir, settings, console)
     training, variant = folder / "training", VARIANTS[name]
     shutil.rmtree(training, ignore_errors=True)
     try:

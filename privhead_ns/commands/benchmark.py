@@ -21,6 +21,7 @@ def benchmark(
     seed: int = 42,
     phase2_steps: int | None = None,
     paper_minutes: float = 60.0,
+    workers: int = 1,
 ) -> None:
     """Measure stage 1, stage 2, full RGB and stage 2 without Lipschitz regularisation on captures with ground truth.
 
@@ -36,7 +37,9 @@ def benchmark(
         seed: Seed of every run.
         phase2_steps: Steps of phase 2 at 64 pixels, by default as in ns-train; full RGB gets as many in all.
         paper_minutes: Time that `paper` gets per head, at least what 6 of its steps take; phase 1 is 40 % of them.
+        workers: Trainings at a time; with more than one, they share the cores, and their times grow.
     """
+    from privhead_ns.batch.executors import local_executor
     from privhead_ns.benchmark.benchmark import Settings, run_benchmark
     from privhead_ns.benchmark.report import write_report
     from privhead_ns.capture.transforms import capture_folder
@@ -46,5 +49,5 @@ def benchmark(
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
     settings = Settings(seed, size, schedule.phase2_steps, paper_minutes)
     heads = [capture_folder(path) for path in data]
-    measurements = run_benchmark(heads, output_dir, list(variants), settings, console)
+    measurements = run_benchmark(heads, output_dir, list(variants), settings, console, local_executor(workers))
     write_report(measurements, heads, output_dir, console)
