@@ -45,6 +45,18 @@ class Here:
             yield Outcome(job.name, *pickle.loads(pickle.dumps(result)))
 
 
+class Killed:
+    """An executor whose workers all are killed in the middle of their work."""
+
+    def __init__(self, output_dir: Path) -> None:
+        self.output_dir = output_dir
+
+    def run(self, jobs: Iterable[Job]) -> Iterator[Step | Outcome]:
+        for job in jobs:
+            (self.output_dir / f".{job.name}.tmp-1").mkdir()
+            yield Outcome(job.name, error="Its worker was killed.")
+
+
 @pytest.fixture(scope="module")
 def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two protected captures."""
@@ -111,7 +123,9 @@ def test_a_second_start_trains_what_failed_and_what_has_changed(
     assert [record.status for record in run_batch(data, out, SETTINGS, Here(), QUIET)] == ["trained", "failed"]
     assert (out / "other.log").read_text() == "log" and not (out / "other").exists()
     (data[1] / "fail").unlink()
-    (out / ".other.tmp-1").mkdir()  # of a process that was killed
+    (record,) = run_batch(data[1:], out, SETTINGS, Killed(out), QUIET)
+    assert (record.status, record.error) == ("failed", "Its worker was killed.") and not list(out.glob(".*"))
+    (out / ".other.tmp-1").mkdir()  # of a batch that was killed
     assert [record.status for record in run_batch(data, out, SETTINGS, Here(), QUIET)] == ["trained", "trained"]
     assert stub == ["good", "other", "other"]
     assert not (out / "other.log").exists() and not list(out.glob(".*"))
@@ -119,7 +133,9 @@ def test_a_second_start_trains_what_failed_and_what_has_changed(
     content["privhead"]["magnitude_maximum"] *= 2
     (data[0] / "transforms.json").write_text(json.dumps(content))
     run_batch(data, out, SETTINGS, Here(), QUIET)
-    assert stub[3:] == ["good"]
+    (out / "other" / "head.ply").unlink()
+    run_batch(data, out, SETTINGS, Here(), QUIET)
+    assert stub[3:] == ["good", "other"]
 
 
 def test_bad_captures_are_named_before_the_others_are_trained(captures: Path, tmp_path: Path, stub: list[str]) -> None:

@@ -149,13 +149,16 @@ def alone(output_dir: Path) -> Iterator[None]:
 
 
 def finished(head: Head, output_dir: Path) -> Record | None:
-    """Returns the record of a head that was trained before, unless its capture has changed since."""
+    """Returns the record of a head that was trained before, unless its capture has changed or its mesh is gone."""
     path = output_dir / head.name / RECORD
     if not path.exists():
         return None
     record = read_json(path)
     known = {one.name for one in fields(Record)}
-    return Record(**record) if record.keys() == known and record["digest"] == head.digest else None
+    if record.keys() != known or record["digest"] != head.digest:
+        return None
+    there = (output_dir / str(record["mesh"])).exists() and path.with_name(PICTURE).exists()
+    return Record(**record) if there else None
 
 
 def outcomes(

@@ -102,7 +102,7 @@ class Board:
         """Takes up what a worker told."""
         entry, now = self.entries[event.name], time.monotonic()
         if isinstance(event, Outcome):
-            if event.error is None:
+            if event.error is None and entry.state == "running":
                 self.durations.append(now - entry.start)
             entry.state, entry.doing = ("done", "") if event.error is None else ("failed", event.error)
             return
