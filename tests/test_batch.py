@@ -159,6 +159,9 @@ def test_refuses_what_it_cannot_do(captures: Path, tmp_path: Path, stub: list[st
     with pytest.raises(UserError, match="is no batch"):
         run_batch([good], captures, SETTINGS, Here(), QUIET)
     run_batch([good], out, SETTINGS, Here(), QUIET)
+    inside = shutil.copytree(good, out / "inside")
+    with pytest.raises(UserError, match="lies in --output-dir"):
+        run_batch([inside], out, SETTINGS, Here(), QUIET)
     with pytest.raises(UserError, match="resolution 32, not 64"):
         run_batch([good], out, replace(SETTINGS, resolution=64), Here(), QUIET)
     with alone(out), pytest.raises(UserError, match="Another privhead batch"):
@@ -169,12 +172,13 @@ def test_refuses_what_it_cannot_do(captures: Path, tmp_path: Path, stub: list[st
 def test_to_another_machine_goes_what_training_reads_and_nothing_beside_it(
     captures: Path, tmp_path: Path, stub: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (tmp_path / "out").mkdir()
     folder = shutil.copytree(captures / "good", tmp_path / "good")
     (folder / "photograph.jpg").write_bytes(b"private")
     head = read_head(folder, False)
     assert head.digest == read_head(captures / "good", False).digest
     monkeypatch.setattr(module, "RayCluster", Here)
-    (record,) = module.outcomes([head], tmp_path, SETTINGS, Here(), QUIET)  # type: ignore[arg-type]
+    (record,) = module.outcomes([head], tmp_path / "out", SETTINGS, Here(), QUIET)  # type: ignore[arg-type]
     assert record == Record("good", "trained", 1.0, 42, "good/head.ply", digest=head.digest)
     packed = module.pack(folder, module.files(load_protected_capture(folder)))
     assert b"photograph.jpg" not in packed and b"transforms.json" in packed

@@ -161,8 +161,10 @@ def test_a_recogniser_can_be_sent_to_a_worker(monkeypatch: pytest.MonkeyPatch, t
     assert pickle.loads(pickle.dumps(recogniser)).given == (tmp_path, 0.5, None, 96)
 
 
-def test_ray_does_the_same() -> None:
+def test_ray_does_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = pytest.importorskip("ray")
+    path = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))  # for Ray's workers to find batch_jobs
     with pytest.raises(UserError, match="each head is to get 4096 and 0"):
         RayCluster.join("local", 4096, None)
     ray.shutdown()

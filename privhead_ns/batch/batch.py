@@ -59,8 +59,14 @@ def run_batch(
         how each head ended, in the order of `data`.
 
     Raises:
-        UserError: if no capture can be used, two have the same name, or `output_dir` holds something else.
+        UserError: if no capture can be used, two have the same name, one lies in `output_dir`, or that holds something
+            else.
     """
+    for path in data:
+        if path.resolve().is_relative_to(output_dir.resolve()):
+            raise UserError(
+                f"{path} lies in --output-dir {output_dir}, where results would replace it; choose another."
+            )
     heads, records = read_heads(data, settings, console)
     claim(output_dir, settings)
     with alone(output_dir):
