@@ -99,11 +99,11 @@ def train_head(head: Head, folder: Path, settings: Settings, console: Console) -
         settings: of the batch.
         console: where progress is shown.
     """
-    from privhead_ns.batch.sheet import save_picture  # these import torch
+    start = time.monotonic()
+    from privhead_ns.batch.sheet import save_picture  # these import torch, which takes seconds
     from privhead_ns.mesh.export import export_mesh
     from privhead_ns.training_run import EXPERIMENT, train
 
-    start = time.monotonic()
     capture = load_protected_capture(head.capture)
     steps = PhaseSchedule().for_size(max(capture.width, capture.height)).total_steps
     flags: dict[str, object] = {
