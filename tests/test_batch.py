@@ -157,7 +157,7 @@ def test_refuses_what_it_cannot_do(captures: Path, tmp_path: Path, stub: list[st
     with pytest.raises(UserError, match="does not say mm_per_unit"):
         run_batch([captures / "other"], out, replace(SETTINGS, millimetres=True), Here(), QUIET)
     with pytest.raises(UserError, match="is no batch"):
-        run_batch([good], captures, SETTINGS, Here(), QUIET)
+        run_batch([good], captures / "ball", SETTINGS, Here(), QUIET)
     run_batch([good], out, SETTINGS, Here(), QUIET)
     inside = shutil.copytree(good, out / "inside")
     with pytest.raises(UserError, match="lies in --output-dir"):
