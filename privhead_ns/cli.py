@@ -12,6 +12,7 @@ from types import FrameType
 import tyro
 
 from privhead_ns.commands.audit import audit, audit_sweep
+from privhead_ns.commands.batch import batch
 from privhead_ns.commands.benchmark import benchmark
 from privhead_ns.commands.capture import prepare, protect
 from privhead_ns.commands.demo import demo
@@ -19,7 +20,7 @@ from privhead_ns.commands.mesh import evaluate, export, forget
 from privhead_ns.errors import UserError
 
 app = tyro.extras.SubcommandApp()
-for command in (prepare, protect, export, forget, evaluate, demo, benchmark, audit, audit_sweep):
+for command in (prepare, protect, export, forget, evaluate, demo, batch, benchmark, audit, audit_sweep):
     app.command(command)
 
 

@@ -1,15 +1,19 @@
-"""A progress bar that ends with its block."""
+"""A progress bar that ends with its block, and steps that a worker process reports instead of showing them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Item = TypeVar("Item")
+Report = Callable[[str, int, int], None]
+"""Takes what is being done, how many steps of it are done, and how many there are in all."""
+_report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 
 @contextmanager
@@ -28,3 +32,27 @@ def tracked(items: Sequence[Item], description: str, console: Console | None) ->
                 progress.advance(task)
 
         yield advance()
+
+
+@contextmanager
+def reporting(report: Report) -> Iterator[None]:
+    """Makes `stepwise` report, in this block, instead of showing a bar."""
+    token = _report.set(report)
+    try:
+        yield
+    finally:
+        _report.reset(token)
+
+
+@contextmanager
+def stepwise(description: str, total: int, console: Console) -> Iterator[Callable[[str, int], None]]:
+    """Gives a function that takes what is being done and how many steps are done; shows them, or reports them."""
+    if report := _report.get():
+        report(description, 0, total)
+        yield lambda doing, done: report(doing, done, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda doing, done: progress.update(task, description=doing, completed=done)
+        progress.update(task, completed=total)

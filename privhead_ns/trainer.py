@@ -154,6 +154,11 @@ class PrivheadTrainerConfig(TrainerConfig):
                 "viewer+tensorboard, or say --allow-cloud-logging True."
             )
         check_not_shared(self.viewer, self.allow_cloud_logging)
+        if self.machine.num_devices * self.machine.num_machines > 1:
+            raise UserError(
+                "A head is trained on one device: leave --machine.num-devices and --machine.num-machines out, and use "
+                "`privhead batch` to train several heads at a time."
+            )
         if self.mixed_precision:
             raise UserError("Signed distances need single precision: leave --mixed-precision out.")
         if self.logging.profiler == "pytorch":

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from privhead_ns.checkpoint import checkpoints
 from privhead_ns.errors import UserError
+from privhead_ns.progress import stepwise
 
 EXPERIMENT = "run"
 """Name of the experiment, and of its one run, below the output folder."""
@@ -91,16 +91,14 @@ def train(
     output_dir.mkdir(parents=True, exist_ok=True)
     log = output_dir / "train.log"
     run = TrainingRun(output_dir / EXPERIMENT / method / EXPERIMENT / "config.yml")
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    stopped = False
+    stopped, line = False, ""
     with (
         log.open("w") as file,
-        Progress(*columns, console=console) as progress,
+        stepwise("Starting Nerfstudio", total_steps, console) as progress,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
         ExitStack() as stack,
     ):
         stack.push(lambda kind, *_: kind is not None and process.terminate())  # no training outlives its command
-        task = progress.add_task("Starting Nerfstudio", total=total_steps)
         start = None
         assert process.stdout is not None
         for line in process.stdout:
@@ -110,13 +108,13 @@ def train(
                 step, now = int(match[1]), time.monotonic()
                 start = now if start is None else start
                 run.reported[step] = now - start
-                progress.update(task, completed=step, description=f"{method}, step {step}")
+                progress(f"{method}, step {step}", step)
                 if seconds is not None and now - start > seconds and not stopped:
                     stopped = True
                     process.send_signal(signal.SIGINT)
-        progress.update(task, completed=total_steps)
     if process.returncode != 0 and not (stopped and run.checkpoints):
-        raise UserError(f"ns-train ended with status {process.returncode}; read {log} for the reason.")
+        last = f" ({line.strip()})" if process.returncode > 0 and line.strip() else ""
+        raise UserError(f"ns-train ended with status {process.returncode}{last}; read {log} for the reason.")
     return run
 
 

@@ -249,6 +249,10 @@ def mixed(config: PrivheadTrainerConfig, _: Path) -> None:
     config.mixed_precision = True
 
 
+def parallel(config: PrivheadTrainerConfig, _: Path) -> None:
+    config.machine.num_devices = 2
+
+
 def traced(config: PrivheadTrainerConfig, _: Path) -> None:
     config.logging.profiler = "pytorch"
 
@@ -272,6 +276,7 @@ def blocked(config: PrivheadTrainerConfig, folder: Path) -> None:
         (cloud, "--vis viewer.wandb uploads .* --allow-cloud-logging"),
         (shared, "--viewer.make-share-url .* --allow-cloud-logging"),
         (mixed, "leave --mixed-precision out"),
+        (parallel, "trained on one device: leave --machine.num-devices .* `privhead batch`"),
         (traced, "profiler pytorch"),
         (empty, "There is no checkpoint in"),
         (missing, "There is no file .*ckpt"),

@@ -77,6 +77,10 @@ class DlibRecogniser:
         self._network = self._dlib.face_recognition_model_v1(str(folder / "dlib_face_recognition_resnet_model_v1.dat"))
         self._known: dict[tuple[bytes, tuple[int, ...]], list[Landmarks]] = {}
 
+    def __reduce__(self) -> tuple[type, tuple]:
+        """Is loaded anew in another process."""
+        return DlibRecogniser, ()
+
     def faces(self, image: Image) -> list[Landmarks]:
         """Detects after enlarging the image to `WORKING_SIZE` and twice as large again; of each image once."""
         key = hashlib.sha256(image.tobytes()).digest(), image.shape
@@ -124,7 +128,7 @@ class OnnxRecogniser:
 
     def __init__(self, path: Path, threshold: float, finder: Recogniser, size: int = 112) -> None:
         self.name, self.threshold, self.size = path.stem, threshold, size
-        self._finder = finder
+        self._finder, self._path = finder, path
         if not path.is_file():
             raise UserError(f"There is no file {path}; --onnx wants a face recognition model.")
         try:
@@ -137,6 +141,10 @@ class OnnxRecogniser:
                 f"OpenCV cannot run {path} on a face of {size}x{size} pixels ({error.err}); give another --onnx-size "
                 "or a model that cv2.dnn supports."
             ) from None
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        """Is loaded anew in another process."""
+        return OnnxRecogniser, (self._path, self.threshold, self._finder, self.size)
 
     def faces(self, image: Image) -> list[Landmarks]:
         """Detects as the finder does."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from privhead_ns.audit.faces import mean
 from privhead_ns.audit.heads import load_others, load_subject
 from privhead_ns.audit.recogniser import Recogniser
 from privhead_ns.audit.report import shown
+from privhead_ns.batch.board import run_all
+from privhead_ns.batch.jobs import Executor, Job
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.transforms import read_json
@@ -79,8 +83,11 @@ def run_sweep(
     recognisers: Sequence[Recogniser],
     schedule: PhaseSchedule,
     console: Console,
+    executor: Executor | None = None,
 ) -> list[dict[str, Any]]:
     """Measures each setting on each head that it is not yet measured on; returns a summary of each setting.
+
+    Where one fails, the others are measured first; `executor` runs them, by default one after the other.
 
     Raises:
         UserError: if a capture cannot be used or has no truth, two have the same name, `output_dir` holds something
@@ -99,18 +106,33 @@ def run_sweep(
         **asdict(schedule),
     }
     claim(output_dir, about)
-    todo = [(setting, head, name) for setting in chosen for head, name in zip(data, names, strict=True)]
-    results = []
-    for number, (setting, head, name) in enumerate(todo):
-        console.rule(f"{number + 1} of {len(todo)}: {setting.label}, {name}")
+    jobs, paths = [], {}
+    for setting, (head, name) in product(chosen, zip(data, names, strict=True)):
         path = output_dir / f"{setting.label}-{name}.json"
+        paths[path] = setting
         if not path.exists():
             people = (*(other for other in data if other != head), *others)
-            with temporary_folder(output_dir / "setting") as folder:
-                result = measure(head, people, setting, folder, recognisers, schedule, console)
-            _write(path, {"setting": setting.label, "head": name, **result})
-        results.append(read_json(path))
-    return [summary([one for one in results if one["setting"] == setting.label]) for setting in chosen]
+            do = partial(measure_once, path, name, head, people, setting, recognisers, schedule)
+            jobs.append(Job(f"{setting.label}, {name}", do))
+    run_all(jobs, executor, console)
+    found = [(setting, read_json(path)) for path, setting in paths.items()]
+    return [summary([one for of, one in found if of == setting]) for setting in chosen]
+
+
+def measure_once(
+    path: Path,
+    name: str,
+    data: Path,
+    others: tuple[Path, ...],
+    setting: Setting,
+    recognisers: Sequence[Recogniser],
+    schedule: PhaseSchedule,
+    console: Console,
+) -> None:
+    """Measures a setting on a head, and writes the result to `path`; see `measure`."""
+    with temporary_folder(path.with_name("setting")) as folder:
+        result = measure(data, others, setting, folder, recognisers, schedule, console)
+    _write(path, {"setting": setting.label, "head": name, **result})
 
 
 def claim(output_dir: Path, about: dict[str, Any]) -> None:

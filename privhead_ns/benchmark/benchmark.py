@@ -7,10 +7,14 @@ is for the owner of the photographs alone: its picture shows them.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
+from privhead_ns.batch.board import run_all
+from privhead_ns.batch.jobs import Executor, Job
 from privhead_ns.benchmark.neutral_views import Layout, Selection, select
 from privhead_ns.benchmark.results import FewerNeutral, Measurement, figures, stored_measurements, write_result
 from privhead_ns.benchmark.settings import Settings, check_heads, check_settings
@@ -27,9 +31,14 @@ RESOLUTION = 192
 
 
 def run_benchmark(
-    heads: list[Path], output_dir: Path, variants: list[str], settings: Settings, console: Console
+    heads: list[Path],
+    output_dir: Path,
+    variants: list[str],
+    settings: Settings,
+    console: Console,
+    executor: Executor | None = None,
 ) -> list[Measurement]:
-    """Measures what is not yet measured.
+    """Measures what is not yet measured; where one run fails, the others are made first.
 
     Args:
         heads: raw captures with ground truth; their folders' names must differ.
@@ -37,6 +46,7 @@ def run_benchmark(
         variants: keys of `VARIANTS`.
         settings: of all runs.
         console: where progress is shown.
+        executor: runs them; None for one after the other.
 
     Raises:
         UserError: if a capture cannot be used, `output_dir` holds a benchmark of other settings or captures, or
@@ -44,20 +54,23 @@ def run_benchmark(
     """
     check_heads(heads)
     check_settings(output_dir, heads, settings)
-    measurements: list[Measurement] = []
-    for number, (head, name) in enumerate((head, name) for head in heads for name in variants):
-        console.rule(f"{number + 1} of {len(heads) * len(variants)}: {head.resolve().name}, {VARIANTS[name].label}")
-        measurements += measure(head, output_dir, name, settings, console)
-    return measurements
+    jobs = []
+    for head in heads:
+        protect_once(head, output_dir, settings, console)
+        for name in variants:
+            do = partial(measure, head, output_dir, name, settings)
+            jobs.append(Job(f"{head.resolve().name}, {VARIANTS[name].label}", do))
+    return [measurement for found in run_all(jobs, executor, console) for measurement in found]
 
 
 def run_neutral_views(
     heads: list[Path],
     output_dir: Path,
-    counts: list[int],
-    layouts: list[Layout],
+    counts: Sequence[int],
+    layouts: Sequence[Layout],
     settings: Settings,
     console: Console,
+    executor: Executor | None = None,
 ) -> list[FewerNeutral]:
     """Measures stage 1 and stage 2 with fewer neutral views (Fig. 5), so far as not yet measured.
 
@@ -73,18 +86,18 @@ def run_neutral_views(
             0.
     """
     check_heads(heads)
-    selections = [(head, selection) for head in heads for selection in select(head, counts, layouts)]
+    selections = [(head, selection) for head in heads for selection in select(head, list(counts), list(layouts))]
     check_settings(output_dir, heads, settings)
+    jobs: dict[Path, Job] = {}  # layouts that keep the same views share a folder, and one training
     for head, selection in selections:
         protect_once(head, output_dir, settings, console, selection)
+        do = partial(measure, head, output_dir, "stage-2", settings, selection=selection)
+        name = f"{head.resolve().name}, {selection.count} neutral views ({selection.layout})"
+        jobs.setdefault(head_folder(head, output_dir, selection), Job(name, do))
+    measured = dict(zip(jobs, run_all(list(jobs.values()), executor, console), strict=True))
     results = []
-    for number, (head, selection) in enumerate(selections):
-        console.rule(
-            f"{number + 1} of {len(selections)}: {head.resolve().name}, "
-            f"{selection.count} neutral views ({selection.layout})"
-        )
-        found = measure(head, output_dir, "stage-2", settings, console, selection)
-        stages = {measurement.label: measurement for measurement in found}
+    for head, selection in selections:
+        stages = {found.label: found for found in measured[head_folder(head, output_dir, selection)]}
         results.append(FewerNeutral(selection, stages.get(STAGE_1), stages[OURS]))
     return results
 

@@ -87,6 +87,7 @@ def audit_sweep(
     onnx_threshold: float = 0.5,
     onnx_size: int = 112,
     phase2_steps: int | None = None,
+    workers: int = 1,
 ) -> None:
     """Draw privacy against geometry over protection settings, varied one at a time from the first of each kind.
 
@@ -105,16 +106,18 @@ def audit_sweep(
         onnx_threshold: Cosine distance up to which they call two faces the same.
         onnx_size: Side in pixels of the aligned face that they take.
         phase2_steps: Steps of phase 2 at 64 pixels, by default those of ns-train privhead.
+        workers: Settings and heads at a time, on this machine.
     """
     from privhead_ns.audit.sweep import run_sweep, settings, write_sweep
     from privhead_ns.audit.systems import load_recognisers
+    from privhead_ns.batch.executors import local_executor
     from privhead_ns.capture.transforms import capture_folder
     from privhead_ns.phases import PhaseSchedule
 
-    console = Console()
+    console, executor = Console(), local_executor(workers)
     chosen = settings(operators, blurs, levels, sizes)
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
     recognisers = load_recognisers(onnx, onnx_threshold, onnx_size)
     heads = tuple(capture_folder(path) for path in data)
-    results = run_sweep(heads, others, chosen, output_dir, recognisers, schedule, console)
+    results = run_sweep(heads, others, chosen, output_dir, recognisers, schedule, console, executor)
     write_sweep(results, output_dir, console)

@@ -23,6 +23,7 @@ def benchmark(
     paper_minutes: float = 60.0,
     neutral_views: tuple[int, ...] = (),
     neutral_layout: tuple[Literal["even", "rear"], ...] = ("even",),
+    workers: int = 1,
 ) -> None:
     """Measure stage 1, stage 2, full RGB and stage 2 without Lipschitz regularisation on captures with ground truth.
 
@@ -44,7 +45,9 @@ def benchmark(
             other neutral views become protected, none is dropped; with 0 there is no stage 1.
         neutral_layout: Which views --neutral-views keeps: `even` are spread over all directions of the neutral views,
             `rear` the furthest from the direction of the face. The paper compares two layouts and does not say which.
+        workers: Trainings at a time; with more than one, they share the cores, and their times grow.
     """
+    from privhead_ns.batch.executors import local_executor
     from privhead_ns.benchmark.benchmark import run_benchmark, run_neutral_views
     from privhead_ns.benchmark.neutral_report import write_neutral_report
     from privhead_ns.benchmark.report import write_report
@@ -56,10 +59,10 @@ def benchmark(
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
     settings = Settings(seed, size, schedule.phase2_steps, paper_minutes)
     heads = [capture_folder(path) for path in data]
-    fewer = []
+    fewer, executor = [], local_executor(workers)
     if neutral_views:
-        fewer = run_neutral_views(heads, output_dir, list(neutral_views), list(neutral_layout), settings, console)
-    measurements = run_benchmark(heads, output_dir, list(variants), settings, console)
+        fewer = run_neutral_views(heads, output_dir, neutral_views, neutral_layout, settings, console, executor)
+    measurements = run_benchmark(heads, output_dir, list(variants), settings, console, executor)
     write_report(measurements, heads, output_dir, console)
     if fewer:
         write_neutral_report(fewer, heads, output_dir, console)

@@ -32,6 +32,16 @@ NUDGE = 1e-3
 """Distances are kept this many voxels away from 0, so that no vertex falls on a grid point and no triangle vanishes."""
 
 
+def check_resolution(resolution: int) -> None:
+    """Checks the number of voxels along the longest side of the box.
+
+    Raises:
+        UserError: if it is out of range.
+    """
+    if not 8 <= resolution <= 1024:
+        raise UserError(f"--resolution must lie between 8 and 1024 voxels, not {resolution}.")
+
+
 @torch.no_grad()
 def extract_mesh(
     sdf: SdfFunction,
@@ -58,8 +68,7 @@ def extract_mesh(
     Raises:
         UserError: if the resolution is out of range, or the field is not finite, or has no zero level in the box.
     """
-    if not 8 <= resolution <= 1024:
-        raise UserError(f"--resolution must lie between 8 and 1024 voxels, not {resolution}.")
+    check_resolution(resolution)
     lower, upper = aabb.detach().cpu().double().numpy()
     voxel = float((upper - lower).max()) / resolution
     # the faces of the box then lie 1/4 to 3/4 of a voxel from the outermost grid points, never on a grid point
