@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,11 @@ INVALID = 2
 def write_small_demo(folder: Path) -> Path:
     """Writes ten views of the demo's head, four of them from behind, of 48 pixels, and a coarse surface."""
     from privhead_ns.demo import capture
+    from privhead_ns.demo.scenes import HEAD
 
     with pytest.MonkeyPatch.context() as patch:
-        views, mesh = capture.demo_views()[::3], partial(capture.head_mesh, 64)
-        patch.setattr(capture, "demo_views", lambda: views)
-        patch.setattr(capture, "head_mesh", mesh)
-        capture.write_demo_capture(folder, 48)
+        patch.setattr(capture, "MESH_RESOLUTION", 64)
+        capture.write_demo_capture(folder, 48, replace(HEAD, views=HEAD.views[::3]))
     return folder
 
 

@@ -26,13 +26,13 @@ from privhead_ns.paper.network import INITIAL_RADIUS, PaperField
 from privhead_ns.paper.sampler import (
     SamplerSettings,
     bisect_beta,
+    error_bound_holds,
     error_bounded_samples,
     inverse_cdf,
     least_distance,
     opacity_bound,
     rendering_weights,
     safe_beta,
-    within,
 )
 from privhead_ns.phases import LossWeights
 from privhead_ns.trainer import PrivheadTrainer, PrivheadTrainerConfig
@@ -110,10 +110,10 @@ def test_beta_plus_is_the_least_that_keeps_the_tolerance() -> None:
     distances = torch.linspace(0.5, 3.5, 64).expand(3, -1)
     sdf, wanted = ray_sdf(offsets)(distances), torch.tensor([[0.005]])
     upper = safe_beta(distances, 0.1)
-    assert within(sdf, distances, upper, 0.1).all()
+    assert error_bound_holds(sdf, distances, upper, 0.1).all()
     found = bisect_beta(sdf, distances, wanted, upper, SETTINGS)
-    assert within(sdf, distances, found, 0.1).all()
-    assert not within(sdf[:2], distances[:2], 0.98 * found[:2], 0.1).any()
+    assert error_bound_holds(sdf, distances, found, 0.1).all()
+    assert not error_bound_holds(sdf[:2], distances[:2], 0.98 * found[:2], 0.1).any()
     assert (found[:2] > wanted).all() and found[2] == wanted[0], "a ray far from the surface needs no larger β"
 
 

@@ -89,6 +89,18 @@ def test_without_neutral_views_phase_2_draws_single_pixels_of_protected_ones() -
     assert len(batch["indices"]) == 50 + 3 * 16 and batch["protected"].all()
 
 
+@pytest.mark.parametrize(("protected", "neutral_pixels"), [(9, 30), (6, 100), (3, 100)])
+def test_few_neutral_views_give_few_of_the_single_pixels_of_phase_2(protected: int, neutral_pixels: int) -> None:
+    images = {
+        "image": torch.zeros(10, 16, 16, 3),
+        "known": torch.ones(10, 16, 16, 1),
+        "protected": torch.arange(10) < protected,
+        "image_idx": torch.arange(10),
+    }
+    batch = sampler(2, rays_in_phase2=100, patches=0).sample(images)
+    assert (~batch["protected"]).sum() == neutral_pixels
+
+
 def test_phase_1_has_no_patches() -> None:
     assert "patches" not in sampler(1).sample(image_batch())
 
