@@ -7,7 +7,7 @@ from nerfstudio.configs.base_config import MachineConfig, ViewerConfig
 from nerfstudio.engine.optimizers import OptimizerConfig
 from nerfstudio.plugins.types import MethodSpecification
 
-from privhead_ns.benchmark.oracle import OracleDataManagerConfig
+from privhead_ns.benchmark.full_rgb import FullRgbDataManagerConfig
 from privhead_ns.data.pixel_sampler import PhasePixelSamplerConfig
 from privhead_ns.model.model import PrivheadModelConfig
 from privhead_ns.optimizer import DampedAdamConfig, FusedAdamConfig
@@ -53,12 +53,12 @@ privhead = MethodSpecification(
 )
 
 
-def oracle() -> PrivheadPipelineConfig:
+def full_rgb() -> PrivheadPipelineConfig:
     """Returns the pipeline that sees colour everywhere: as many steps, as many rays in each, and no patches."""
     ours = PhasePixelSamplerConfig()
     rays = ours.rays_in_phase2 + ours.patches * ours.patch_size**2
     return PrivheadPipelineConfig(
-        datamanager=OracleDataManagerConfig(pixel_sampler=PhasePixelSamplerConfig(rays_in_phase2=rays, patches=0)),
+        datamanager=FullRgbDataManagerConfig(pixel_sampler=PhasePixelSamplerConfig(rays_in_phase2=rays, patches=0)),
         model=PrivheadModelConfig(curvature_weight=0.1),  # 0.4 is 9 % worse on the scanned head
         phases=PhaseSchedule(lipschitz=0.0, gradient=0.0, surface_magnitude=0.0),
     )
@@ -66,7 +66,7 @@ def oracle() -> PrivheadPipelineConfig:
 
 def oracle_trainer() -> PrivheadTrainerConfig:
     """Returns the trainer of full RGB; damping would take it from 0.56 to 0.64 mm on the first rendered head."""
-    config = trainer("privhead-rgb", oracle())
+    config = trainer("privhead-rgb", full_rgb())
     config.optimizers["sdf"]["optimizer"] = DampedAdamConfig(lr=0.001, damping=0.0)
     return config
 

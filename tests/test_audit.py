@@ -22,7 +22,7 @@ from privhead_ns.audit.geometry import render_mesh
 from privhead_ns.audit.heads import load_subject, protected_like
 from privhead_ns.audit.off_the_shelf import PROTECTED, RAW
 from privhead_ns.audit.report import Verdict, write_report
-from privhead_ns.audit.rung import Rung
+from privhead_ns.audit.result import AttackResult
 from privhead_ns.audit.sweep import run_sweep, settings, summary, write_sweep
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
@@ -65,7 +65,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def rungs(heads: list[Path]) -> list[Rung]:
+def attacks(heads: list[Path]) -> list[AttackResult]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inversion, "TRAINING_STEPS", 3)
         patch.setattr(inversion, "DESCENT_STEPS", 3)
@@ -73,17 +73,19 @@ def rungs(heads: list[Path]) -> list[Rung]:
         return run_audit(Inputs(heads[0], others=tuple(heads[1:])), [Toy()], QUIET)[0]
 
 
-def test_photographs_are_recognised_and_grey_views_are_missed_by_the_detector_only(rungs: list[Rung]) -> None:
-    photographs = rungs[0].rows[f"{RAW}, found by the detector"]
+def test_photographs_are_recognised_and_grey_views_are_missed_by_the_detector_only(results: list[AttackResult]) -> None:
+    photographs = results[0].rows[f"{RAW}, found by the detector"]
     assert photographs["detected"] == photographs["rank-1"] == photographs["matched"] == 1
     assert photographs["falsely matched"] == 0
-    missed, cropped = (rungs[0].rows[f"{PROTECTED}, {how}"] for how in ("found by the detector", "cropped by hand"))
+    missed, cropped = (results[0].rows[f"{PROTECTED}, {how}"] for how in ("found by the detector", "cropped by hand"))
     assert missed["detected"] == 0 and missed["rank-1"] is None
     assert cropped["faces"] == 4 and cropped["rank-1"] is not None
 
 
-def test_a_rung_that_lacks_an_input_says_so_and_gives_no_figure(rungs: list[Rung], heads: list[Path]) -> None:
-    assert rungs[3].recognition is None and "--load-config" in rungs[3].sentence
+def test_an_attack_that_lacks_an_input_says_so_and_gives_no_figure(
+    results: list[AttackResult], heads: list[Path]
+) -> None:
+    assert results[3].recognition is None and "--load-config" in results[3].sentence
     [alone] = run_audit(Inputs(heads[0]), [Toy()], QUIET)
     assert alone[1].recognition is None and "--others" in alone[1].sentence
     assert alone[0].rows[f"{RAW}, found by the detector"]["rank-1"] is None
@@ -91,11 +93,11 @@ def test_a_rung_that_lacks_an_input_says_so_and_gives_no_figure(rungs: list[Rung
     assert alone[5].recognition is None and "--others" in alone[5].sentence
 
 
-def test_faces_from_everything_that_was_made_are_laid_on_other_peoples_pictures(rungs: list[Rung]) -> None:
-    swaps = rungs[5].rows
+def test_faces_from_everything_that_was_made_are_laid_on_other_peoples_pictures(results: list[AttackResult]) -> None:
+    swaps = results[5].rows
     assert {"photographs, warped", "protected views, warped", "direct inversion, warped"} < set(swaps)
     assert all(figures["faces"] == 4 * 3 for figures in swaps.values()), "four views, on pictures of three people"
-    assert rungs[5].recognition is not None
+    assert results[5].recognition is not None
 
 
 def test_no_face_in_the_photographs_is_no_happy_zero(heads: list[Path]) -> None:
@@ -245,13 +247,13 @@ def test_protection_in_memory_is_that_of_the_files(heads: list[Path], tmp_path: 
     np.testing.assert_allclose(protected_like(subject.colour, operator), subject.magnitude, atol=1e-6)
 
 
-def test_the_report_needs_no_other_file_and_fails_by_the_limit(rungs: list[Rung], tmp_path: Path) -> None:
-    strict, lax = (Verdict("toy", 0.1, rungs, limit) for limit in (-1.0, 1.0))
+def test_the_report_needs_no_other_file_and_fails_by_the_limit(results: list[AttackResult], tmp_path: Path) -> None:
+    strict, lax = (Verdict("toy", 0.1, results, limit) for limit in (-1.0, 1.0))
     assert strict.failed and not lax.failed
     write_report(tmp_path / "report", [strict], {"capture": "<head>"})
     page = (tmp_path / "report" / "report.html").read_text()
     assert "http" not in page.replace("http-equiv", "") and "&lt;head&gt;" in page
     assert page.count("data:image/png;base64,") >= 8
     content = json.loads((tmp_path / "report" / "audit.json").read_text())
-    assert content["failed"] and len(content["audits"][0]["rungs"]) == 7
+    assert content["failed"] and len(content["audits"][0]["attacks"]) == 7
     assert Image.open(tmp_path / "report" / "audit.png").size[0] > 100

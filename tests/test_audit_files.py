@@ -27,7 +27,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from privhead_ns.audit import files
 from privhead_ns.audit.files import Search, finds
-from privhead_ns.audit.rung import Rung
+from privhead_ns.audit.result import AttackResult
 from privhead_ns.audit.secrets import LUMINANCE, View, gather, sobel
 from privhead_ns.audit.sheet import EXACT, partial_correlation
 from privhead_ns.capture.protect import protect
@@ -63,7 +63,7 @@ def write_head(folder: Path, width: int = WIDTH, **top: Any) -> Path:
     return folder
 
 
-def searched(raw: Path, protected: Path, *folders: Path) -> Rung:
+def searched(raw: Path, protected: Path, *folders: Path) -> AttackResult:
     return files.search(load_raw_capture(raw), load_protected_capture(protected), [protected, *folders], QUIET)
 
 

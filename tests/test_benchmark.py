@@ -14,7 +14,7 @@ from rich.console import Console
 
 from privhead_ns.benchmark import training as benchmark_training
 from privhead_ns.benchmark.benchmark import ends_phase1, measure, run_benchmark
-from privhead_ns.benchmark.oracle import OracleDataManagerConfig, OracleDataParserConfig
+from privhead_ns.benchmark.full_rgb import FullRgbDataManagerConfig, FullRgbDataParserConfig
 from privhead_ns.benchmark.report import PAPER, STAGE_1, curve, races, ratios, table, write_report
 from privhead_ns.benchmark.results import Measurement
 from privhead_ns.benchmark.settings import Settings
@@ -267,7 +267,7 @@ def test_the_papers_configuration_gets_as_many_steps_as_fit_its_time(
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A raw capture and its protected one."""
-    folder = tmp_path_factory.mktemp("oracle")
+    folder = tmp_path_factory.mktemp("full_rgb")
     raw = write_raw_capture(folder / "raw")
     protect(raw, folder / "protected", OperatorConfig())
     return raw, folder / "protected"
@@ -275,19 +275,19 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def test_the_oracle_refuses_without_the_photographs(small: tuple[Path, Path]) -> None:
     with pytest.raises(UserError, match="benchmarks only"):
-        OracleDataParserConfig().check(small[1])
+        FullRgbDataParserConfig().check(small[1])
 
 
 def test_the_oracle_refuses_photographs_of_another_capture(small: tuple[Path, Path], tmp_path: Path) -> None:
     other = write_raw_capture(tmp_path / "other")
     edit(other, lambda content: content["frames"].reverse())
     with pytest.raises(UserError, match="cameras differ"):
-        OracleDataParserConfig(photographs=other).check(small[1])
+        FullRgbDataParserConfig(photographs=other).check(small[1])
 
 
 def test_the_oracle_sees_the_colours_of_all_views(small: tuple[Path, Path]) -> None:
     raw, protected = small
-    config = OracleDataManagerConfig(data=protected)
+    config = FullRgbDataManagerConfig(data=protected)
     config.dataparser.photographs = raw
     dataset = config.setup(device="cpu").train_dataset
     for index, frame in enumerate(load_raw_capture(raw).frames):

@@ -13,11 +13,11 @@ import skimage.data
 from PIL import Image
 from raw_folder import DISTANCE, FOCAL, SIZE, disc, edit, look_at, photograph, ring, write_raw_capture
 
-from privhead_ns.capture.develop import develop, resized, undistorted
 from privhead_ns.capture.face_check import shows_face, upright_turns
 from privhead_ns.capture.hull import View, head_box, look_at_centre
 from privhead_ns.capture.raw import Intrinsics, load_raw_capture, read_image
 from privhead_ns.capture.sensitivity import classify, matches
+from privhead_ns.capture.undistort import resized, undistort_and_resize, undistorted
 from privhead_ns.errors import UserError
 
 BLACK = (0.0, 0.0, 0.0)
@@ -261,7 +261,7 @@ def test_case_is_not_guessed_where_it_may_matter(tmp_path: Path, glob: str) -> N
 
 
 def test_without_distortion_and_size_nothing_changes() -> None:
-    view = develop(photograph(0), None, pinhole(SIZE), None, BLACK)
+    view = undistort_and_resize(photograph(0), None, pinhole(SIZE), None, BLACK)
     np.testing.assert_array_equal(view.rgb, photograph(0).astype(np.float32) / 255)
     assert view.intrinsics == pinhole(SIZE)
     assert view.coverage is None
@@ -270,7 +270,7 @@ def test_without_distortion_and_size_nothing_changes() -> None:
 def test_composition_over_the_background() -> None:
     rgb = np.full((4, 4, 3), 255, np.uint8)
     coverage = np.array([[255, 0, 51, 255]] * 4, np.uint8)
-    view = develop(rgb, coverage, pinhole(4), None, (0.0, 0.5, 1.0))
+    view = undistort_and_resize(rgb, coverage, pinhole(4), None, (0.0, 0.5, 1.0))
     np.testing.assert_allclose(view.rgb[0], [[1, 1, 1], [0, 0.5, 1], [0.2, 0.6, 1], [1, 1, 1]], atol=1e-6)
     assert view.coverage is not None
     np.testing.assert_allclose(view.coverage, coverage / 255, atol=1e-6)
@@ -280,7 +280,7 @@ def test_room_does_not_bleed_into_averaged_pixels() -> None:
     """A pixel half head, half room becomes half head, half background, whatever the room's colour."""
     coverage = np.tile(np.array([255] * 3 + [0] * 5, np.uint8), (8, 1))
     rgb = np.where(coverage[..., None] > 0, np.uint8(100), np.uint8(250)).repeat(3, axis=-1)
-    view = develop(rgb, coverage, pinhole(8), 4, BLACK)
+    view = undistort_and_resize(rgb, coverage, pinhole(8), 4, BLACK)
     np.testing.assert_allclose(view.rgb[0, :, 0], np.array([100, 50, 0, 0]) / 255, atol=1e-6)
     assert view.coverage is not None
     np.testing.assert_allclose(view.coverage, [[1, 0.5, 0, 0]] * 4, atol=1e-6)
@@ -289,7 +289,7 @@ def test_room_does_not_bleed_into_averaged_pixels() -> None:
 def test_resizing_averages_areas_and_scales_the_camera() -> None:
     rgb = photograph(0, size=30)[:20]
     camera = Intrinsics(30, 20, 40.0, 44.0, 14.0, 11.0)
-    view = develop(rgb, None, camera, 6, BLACK)
+    view = undistort_and_resize(rgb, None, camera, 6, BLACK)
     camera = view.intrinsics
     assert (camera.width, camera.height) == (6, 4)
     assert (camera.fl_x, camera.fl_y, camera.cx, camera.cy) == pytest.approx((8.0, 8.8, 2.8, 2.2))
@@ -305,7 +305,7 @@ def test_a_point_lands_where_the_pinhole_says(size: int | None) -> None:
     seen = cv2.projectPoints(point[None], np.zeros(3), np.zeros(3), centred, np.array(WIDE.distortion))[0].ravel()
     y, x = np.mgrid[: WIDE.height, : WIDE.width]
     blob = np.exp(-((x - seen[0]) ** 2 + (y - seen[1]) ** 2) / (2 * 3.0**2))
-    view = develop((blob[..., None] * 255).repeat(3, -1).astype(np.uint8), None, WIDE, size, BLACK)
+    view = undistort_and_resize((blob[..., None] * 255).repeat(3, -1).astype(np.uint8), None, WIDE, size, BLACK)
     weight, camera = view.rgb[..., 0], view.intrinsics
     y, x = np.mgrid[: camera.height, : camera.width] + 0.5
     found = np.array([(weight * x).sum(), (weight * y).sum()]) / weight.sum()

@@ -14,7 +14,7 @@ import torch
 from nerfstudio.cameras.rays import RayBundle
 from nerfstudio.engine.trainer import Trainer
 from privhead_method_configs.paper import paper
-from privhead_method_configs.privhead import oracle
+from privhead_method_configs.privhead import full_rgb
 from raw_folder import SIZE, VIEWS, write_raw_capture
 from torch import Tensor
 from torch._subclasses.fake_tensor import (
@@ -49,7 +49,7 @@ def small_paper() -> PrivheadTrainerConfig:
 
 METHODS: dict[str, Callable[[], Any]] = {
     "privhead": PrivheadPipelineConfig,
-    "privhead-rgb": oracle,
+    "privhead-rgb": full_rgb,
     "privhead-paper": lambda: small_paper().pipeline,
 }
 OURS = {"rgb", "eikonal", "curvature", "surface_magnitude", "prior", "agreement"}

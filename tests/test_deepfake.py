@@ -136,18 +136,18 @@ def gallery(heads: list[Head]) -> Gallery:
 def test_a_recogniser_counts_whom_it_sees(tmp_path: Path) -> None:
     heads = [head("subject", 100), head("dark", -120), head("plain", 10)]
     sources = {RAW: heads[0].photographs, PROTECTED: [photograph(0)] * 3}
-    [rung] = deepfake.attack([gallery(heads)], sources, heads, [Warp()], QUIET)
-    unswapped, photographs, protected = rung.rows.values()
-    assert list(rung.rows) == [deepfake.UNSWAPPED, f"{RAW}, warped", f"{PROTECTED}, warped"]
+    [result] = deepfake.attack([gallery(heads)], sources, heads, [Warp()], QUIET)
+    unswapped, photographs, protected = result.rows.values()
+    assert list(result.rows) == [deepfake.UNSWAPPED, f"{RAW}, warped", f"{PROTECTED}, warped"]
     assert photographs["faces"] == unswapped["faces"] == 6, "three views on pictures of two people"
     assert photographs["detected"] == 1 and protected["detected"] == 0
     assert photographs["rank-1"] == photographs["matched"] == photographs["nearer than target"] == 1
     assert unswapped["rank-1"] == unswapped["matched"] == unswapped["nearer than target"] == 0
     assert protected["rank-1"] == 0 and protected["nearer than target"] == 0.5, "nearer than dark, not than plain"
     assert photographs["distance, same"] == pytest.approx(0, abs=0.01)
-    assert rung.recognition == 0, "what counts is what leaves the machine"
-    assert "100 % (photographs, warped)" in rung.sentence
-    write_report(tmp_path / "report", [Verdict("nose", 0.1, [rung], 0.5)], {})
+    assert result.recognition == 0, "what counts is what leaves the machine"
+    assert "100 % (photographs, warped)" in result.sentence
+    write_report(tmp_path / "report", [Verdict("nose", 0.1, [result], 0.5)], {})
     assert Image.open(tmp_path / "report" / "deepfake.png").size[0] > 500
 
 
@@ -172,8 +172,8 @@ def test_each_view_is_laid_on_the_pictures_that_fit_best(monkeypatch: pytest.Mon
 
 def test_without_other_people_the_rung_says_what_is_missing() -> None:
     heads = [head("subject", 100)]
-    [rung] = deepfake.attack([gallery(heads)], {RAW: heads[0].photographs}, heads, [Warp()], QUIET)
-    assert rung.recognition is None and "--others" in rung.sentence
+    [result] = deepfake.attack([gallery(heads)], {RAW: heads[0].photographs}, heads, [Warp()], QUIET)
+    assert result.recognition is None and "--others" in result.sentence
 
 
 def message(number: int, content: bytes) -> bytes:

@@ -10,7 +10,7 @@ import pytest
 import trimesh
 from raw_folder import edit, write_raw_capture
 
-from privhead_ns.benchmark.oracle import OracleDataParserConfig
+from privhead_ns.benchmark.full_rgb import FullRgbDataParserConfig
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
@@ -59,7 +59,7 @@ def test_other_commands_take_geographic_captures(tmp_path: Path) -> None:
     raw, out = geographic(tmp_path / "raw"), tmp_path / "out"
     protect(raw, out, OperatorConfig())
     check_origin(load_raw_capture(raw), load_protected_capture(out))
-    OracleDataParserConfig(photographs=raw).check(out)
+    FullRgbDataParserConfig(photographs=raw).check(out)
     other = write_raw_capture(tmp_path / "other")
     edit(other, lambda content: content["frames"].reverse())
     with pytest.raises(UserError, match="cameras differ"):

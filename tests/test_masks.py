@@ -13,11 +13,11 @@ import skimage.data
 from PIL import Image
 from raw_folder import SIZE, VIEWS, disc, edit, photograph, write_raw_capture
 
-from privhead_ns.capture.develop import develop
 from privhead_ns.capture.masks import alpha_shape, grey_off_outline, mask_shape
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture, read_mask
 from privhead_ns.capture.raw import Intrinsics, load_raw_capture, read_image
+from privhead_ns.capture.undistort import undistort_and_resize
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 
@@ -107,11 +107,11 @@ def test_developed_masks_are_grey_along_the_outline_alone(size: int | None, lens
     camera = Intrinsics(220, 220, 330.0, 330.0, 110.0, 110.0, distortion=lens)  # pyright: ignore[reportArgumentType]
     dithered = np.asarray(Image.fromarray(CUT_OUT).convert("1")).astype(np.uint8) * 255
     for mask in (ROUND, dithered):
-        view = develop(FACE, mask, camera, size, (0.0, 0.0, 0.0))
+        view = undistort_and_resize(FACE, mask, camera, size, (0.0, 0.0, 0.0))
         assert view.coverage is not None
         stored = np.round(view.coverage * 255).astype(np.uint8)
         assert not grey_off_outline(stored).any()
-    view = develop(FACE, ROUND, camera, size, (0.0, 0.0, 0.0))
+    view = undistort_and_resize(FACE, ROUND, camera, size, (0.0, 0.0, 0.0))
     assert view.coverage is not None
     # averaging along the outline is kept
     assert (size is None and not any(lens)) == (set(np.unique(view.coverage)) == {0, 1})

@@ -19,16 +19,16 @@ from privhead_ns.audit.off_the_shelf import (
     most_frontal,
 )
 from privhead_ns.audit.paper_table import CITED, FOUND, PAPER, Line, lines
-from privhead_ns.audit.rung import Rung
+from privhead_ns.audit.result import AttackResult
 
 FACES = Faces(np.array([0, 1, 3]), np.array([(0.5, 0, 0), (0.52, 0, 0), (0.54, 0, 0)]))
 """Of four views, the photographs of three show a face; all within the toy's threshold of 0.1."""
 
 
-def rung(protected: float) -> Rung:
-    """Rung 1 of a run without full RGB."""
+def attack(protected: float) -> AttackResult:
+    """AttackResult 1 of a run without full RGB."""
     found, cropped = "found by the detector", "cropped by hand"
-    return Rung(
+    return AttackResult(
         "1.",
         rows={
             f"{RAW}, {found}": {"verified": 0.9, "rank-1": 1.0},
@@ -46,7 +46,7 @@ def pick(found: list[Line], recogniser: str, measure: str) -> Line:
 
 
 def test_a_recogniser_has_its_measures_beside_the_paper_s() -> None:
-    found = lines({"dlib": rung(0.2)})
+    found = lines({"dlib": attack(0.2)})
     assert len(found) == 5
     assert pick(found, "dlib", FOUND).cells == ["90 %", "0 %", "50 %", "not measured", "not measured"]
     assert pick(found, "dlib", "verified, cropped by hand").cells[:3] == ["90 %", "20 %", "75 %"]
@@ -57,7 +57,7 @@ def test_a_recogniser_has_its_measures_beside_the_paper_s() -> None:
 
 
 def test_a_network_of_the_user_s_has_no_figures_of_the_paper_and_enters_the_mean() -> None:
-    found = lines({"dlib": rung(0.2), "mine": rung(0.4)})
+    found = lines({"dlib": attack(0.2), "mine": attack(0.4)})
     assert [line.measure for line in found if line.recogniser == "mine"] == [line.measure for line in found[:4]]
     average = pick(found, "mean of 2", "verified, cropped by hand")
     assert average.figures["protected"] == pytest.approx(0.3) and average.figures["our rendering"] is None
@@ -65,7 +65,7 @@ def test_a_network_of_the_user_s_has_no_figures_of_the_paper_and_enters_the_mean
 
 
 def test_the_paper_s_figures_have_the_averages_that_it_prints() -> None:
-    found = lines(dict.fromkeys(PAPER, rung(0.2)))
+    found = lines(dict.fromkeys(PAPER, attack(0.2)))
     assert pick(found, "mean of 7", CITED).cells == ["91.67 %", "6.05 %", "6.12 %", "33.95 %", "77.64 %"]
 
 

@@ -103,23 +103,23 @@ def test_colours_decide_whom_the_toy_sees_in_every_mesh(gallery: Gallery) -> Non
     painters = {0: trained(RED), 2: trained(BLUE)}
     exchanged = transfer.exchange(heads, gallery.places, meshes, painters, QUIET)
     assert exchanged.views == {0: [0, 2, 3], 2: [0, 2, 3]}, "where the photographs show a face"
-    rung = transfer.attack(gallery, exchanged)
-    assert rung.rows["geometry of red, taken for that head"] == {
+    result = transfer.attack(gallery, exchanged)
+    assert result.rows["geometry of red, taken for that head"] == {
         "rank-1, colours of red": 1.0,
         "rank-1, colours of blue": 0.0,
     }
-    assert rung.rows["geometry of blue, taken for the head of the colours"] == {
+    assert result.rows["geometry of blue, taken for the head of the colours"] == {
         "rank-1, colours of red": 1.0,
         "rank-1, colours of blue": 1.0,
     }
-    assert rung.rows["all meshes in another's colours"] == {
+    assert result.rows["all meshes in another's colours"] == {
         "faces": 6.0,
         "rank-1, head of the geometry": 0.0,
         "rank-1, head of the colours": 1.0,
         "follows the colours": 1.0,
     }
-    assert "100 % of pictures are taken for the head of the colours and 0 %" in rung.sentence
-    drawing = rung.drawings["transfer"]
+    assert "100 % of pictures are taken for the head of the colours and 0 %" in result.sentence
+    drawing = result.drawings["transfer"]
     assert min(drawing.shape[:2]) > 300 and drawing[..., 0].max() == 255
 
 
@@ -127,9 +127,9 @@ def test_forgotten_colours_of_the_subject_are_said_to_be_not_measured(gallery: G
     heads = [head("red"), head("green"), head("blue")]
     meshes = {0: trimesh.creation.icosphere(3), 1: trimesh.creation.icosphere(3)}
     exchanged = transfer.exchange(heads, gallery.places, meshes, {1: trained(GREEN)}, QUIET)
-    rung = transfer.attack(gallery, exchanged)
-    assert "The colours of red were not measured" in rung.sentence and "--rgb-config" in rung.sentence
-    assert list(rung.rows["geometry of red, taken for that head"]) == ["rank-1, colours of green"]
+    result = transfer.attack(gallery, exchanged)
+    assert "The colours of red were not measured" in result.sentence and "--rgb-config" in result.sentence
+    assert list(result.rows["geometry of red, taken for that head"]) == ["rank-1, colours of green"]
     assert "--transfer-config" in transfer.attack(gallery, None).sentence
 
 
@@ -138,9 +138,9 @@ def test_a_head_whose_photographs_show_no_face_gets_no_figures(gallery: Gallery)
     meshes = {0: trimesh.creation.icosphere(2), 1: trimesh.creation.icosphere(2)}
     blind = Gallery(Toy(), [gallery.places[0], [None] * 4], [gallery.faces[0], Faces(np.empty(0, int), np.empty(0))])
     exchanged = transfer.exchange(heads, blind.places, meshes, {0: trained(RED)}, QUIET)
-    rung = transfer.attack(blind, exchanged)
-    assert rung.rows["geometry of green, taken for the head of the colours"] == {"rank-1, colours of red": None}
-    assert rung.rows["all meshes in another's colours"]["follows the colours"] is None
+    result = transfer.attack(blind, exchanged)
+    assert result.rows["geometry of green, taken for the head of the colours"] == {"rank-1, colours of red": None}
+    assert result.rows["all meshes in another's colours"]["follows the colours"] is None
 
 
 def test_views_are_spread_evenly_up_to_a_limit() -> None:

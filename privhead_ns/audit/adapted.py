@@ -1,4 +1,4 @@
-"""Rung 2: the recogniser's embedding re-learned on protected views of other heads.
+"""AttackResult 2: the recogniser's embedding re-learned on protected views of other heads.
 
 The attacker protects photographs of people he has, embeds them with the recogniser as it comes and with histograms of
 oriented gradients (Dalal and Triggs, CVPR 2005), and learns in which directions views of one person differ:
@@ -18,7 +18,7 @@ from privhead_ns.audit.faces import Faces, describe, mean, rank1
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import Gallery
 from privhead_ns.audit.recogniser import Image, Landmarks, aligned, cosine_distance, enlarged
-from privhead_ns.audit.rung import Rung, few, nothing, percent
+from privhead_ns.audit.result import AttackResult, not_measured, percent, subsample
 
 TITLE = "2. Recogniser adapted to protected views"
 CHIP = 48
@@ -29,13 +29,15 @@ SHRINKAGE = 1.0
 """Share of the mean variance that is added to every direction before whitening."""
 
 
-def attack(gallery: Gallery, heads: list[Head], console: Console) -> Rung:
+def attack(gallery: Gallery, heads: list[Head], console: Console) -> AttackResult:
     """Identifies each head with a metric learned on all others; the subject is the first head.
 
     Every view is looked for among the views of all heads from other cameras.
     """
     if len(heads) < 4:
-        return nothing(TITLE, "it learns from protected views of other people; name three captures or more in --others")
+        return not_measured(
+            TITLE, "it learns from protected views of other people; name three captures or more in --others"
+        )
     described = [
         protected_faces(gallery, head, places)
         for head, places in track(list(zip(heads, gallery.places, strict=True)), TITLE, console=console)
@@ -45,29 +47,31 @@ def attack(gallery: Gallery, heads: list[Head], console: Console) -> Rung:
         "before learning": [identified(plain, subject, learned=False) for subject in range(len(heads))],
         "after learning": [identified(described, subject, learned=True) for subject in range(len(heads))],
     }
-    rung = Rung(TITLE, pictures={"protected views, aligned": few(chips(heads[0].protected, gallery.places[0]))})
+    result = AttackResult(
+        TITLE, pictures={"protected views, aligned": subsample(chips(heads[0].protected, gallery.places[0]))}
+    )
     for label, by_head in rates.items():
-        rung.rows[f"protected to protected, {label}"] = {
+        result.rows[f"protected to protected, {label}"] = {
             "rank-1": by_head[0],
             "rank-1, mean of all heads": mean(np.array([rate for rate in by_head if rate is not None])),
             "faces": float(len(described[0].views)),
         }
     photographs = mapped(described, gallery.faces)
-    rung.rows["protected to photograph, by a learned map"] = {"rank-1": photographs}
-    rates_found = [row["rank-1"] for row in rung.rows.values() if row["rank-1"] is not None]
-    rung.recognition = max(rates_found, default=None)
-    everyone = mean_rank1(rung)
-    rung.sentence = (
+    result.rows["protected to photograph, by a learned map"] = {"rank-1": photographs}
+    rates_found = [row["rank-1"] for row in result.rows.values() if row["rank-1"] is not None]
+    result.recognition = max(rates_found, default=None)
+    everyone = mean_rank1(result)
+    result.sentence = (
         f"An attacker who learns from protected views of {len(heads) - 1} other people picks you out of {len(heads)} "
-        f"in {percent(rung.recognition)} of protected views, against another protected view or a photograph that he "
+        f"in {percent(result.recognition)} of protected views, against another protected view or a photograph that he "
         f"protects himself ({percent(everyone)} over all {len(heads)} people; guessing: {percent(1 / len(heads))})."
     )
-    return rung
+    return result
 
 
-def mean_rank1(rung: Rung) -> float | None:
+def mean_rank1(result: AttackResult) -> float | None:
     """Returns rank-1 after learning, over all heads in turn: of many more faces than the subject's own."""
-    return rung.rows.get("protected to protected, after learning", {}).get("rank-1, mean of all heads")
+    return result.rows.get("protected to protected, after learning", {}).get("rank-1, mean of all heads")
 
 
 def protected_faces(gallery: Gallery, head: Head, places: list[Landmarks | None]) -> Faces:

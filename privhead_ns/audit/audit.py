@@ -1,4 +1,4 @@
-"""The privacy audit of one capture: every rung of the ladder of attackers, on everything that leaves the machine."""
+"""The privacy audit of one capture: every attack, on everything that leaves the machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from privhead_ns.audit import adapted, deepfake, files, geometry, inversion, off
 from privhead_ns.audit.heads import Head, load_others, load_subject
 from privhead_ns.audit.painting import RESOLUTION, Trained, load, load_painted
 from privhead_ns.audit.recogniser import Image, Recogniser
-from privhead_ns.audit.rung import Rung, nothing
+from privhead_ns.audit.result import AttackResult, not_measured
 from privhead_ns.audit.swap import Swapper, Warp
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
@@ -28,7 +28,7 @@ from privhead_ns.operators import OperatorConfig
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an audit looks at. A rung that lacks an input says so."""
+    """What an audit looks at. An attack that lacks an input says so."""
 
     data: Path
     """The raw capture."""
@@ -48,8 +48,8 @@ class Inputs:
 
 def run_audit(
     inputs: Inputs, recognisers: Sequence[Recogniser], console: Console, swappers: Sequence[Swapper] = (Warp(),)
-) -> list[list[Rung]]:
-    """Climbs the ladder with each recogniser, and swaps faces in all ways; returns the rungs of each recogniser.
+) -> list[list[AttackResult]]:
+    """Runs every attack with each recogniser, and swaps faces in all ways; returns the results of each recogniser.
 
     Raises:
         UserError: if an input is missing or broken, captures do not belong together, or no face is found in any
@@ -75,12 +75,12 @@ def run_audit(
             found.sentence += " No training run was searched: give its config.yml with --load-config."
         return [
             [
-                _first_rung(gallery, exhibits, console),
+                _as_it_comes(gallery, exhibits, console),
                 adapted.attack(gallery, heads, console),
                 inversion.attack(gallery, heads, inverted),
                 geometry.attack(gallery, exhibits[off_the_shelf.MESH])
                 if shape is not None
-                else nothing(geometry.TITLE, "there is no trained run; give its config.yml with --load-config"),
+                else not_measured(geometry.TITLE, "there is no trained run; give its config.yml with --load-config"),
                 transfer.attack(gallery, exchanged),
                 fakes,
                 found,
@@ -106,11 +106,11 @@ def _exhibits(
     return exhibits, shape
 
 
-def _first_rung(gallery: off_the_shelf.Gallery, exhibits: dict[str, list[Image]], console: Console) -> Rung:
+def _as_it_comes(gallery: off_the_shelf.Gallery, exhibits: dict[str, list[Image]], console: Console) -> AttackResult:
     """Measures the recogniser as it comes, and draws how far it sees a photograph from what was made of it."""
-    rung = off_the_shelf.attack(gallery, exhibits, console)
-    rung.drawings["descendants"] = off_the_shelf.descendants(gallery, exhibits)
-    return rung
+    result = off_the_shelf.attack(gallery, exhibits, console)
+    result.drawings["descendants"] = off_the_shelf.descendants(gallery, exhibits)
+    return result
 
 
 def _exchange(

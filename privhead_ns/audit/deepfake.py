@@ -1,8 +1,8 @@
-"""Rung 6: the subject's face on other people's pictures (the paper's Fig. 8), and whom recognisers see there.
+"""AttackResult 6: the subject's face on other people's pictures (the paper's Fig. 8), and whom recognisers see there.
 
 For each of the subject's views the attacker takes, of a few other people, the photograph whose landmarks fit best.
 Where a detector finds no face in what he has of the subject, the landmarks of the photograph from the same camera stand
-for a crop by hand, as in rung 1.
+for a crop by hand, as in attack 1.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from privhead_ns.audit.faces import Faces, distances, landmarks, mean
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import FULL_RGB, RAW, Gallery
 from privhead_ns.audit.recogniser import Image, Landmarks
-from privhead_ns.audit.rung import Figures, Rung, nothing, percent
+from privhead_ns.audit.result import AttackResult, Figures, not_measured, percent
 from privhead_ns.audit.swap import Swapper, Target, swapped
 
 TITLE = "6. DeepFake"
@@ -69,7 +69,7 @@ def attack(
     heads: Sequence[Head],
     swappers: Sequence[Swapper],
     console: Console,
-) -> list[Rung]:
+) -> list[AttackResult]:
     """Swaps faces with the first recogniser's landmarks; returns what each recogniser says of the results.
 
     Args:
@@ -83,7 +83,7 @@ def attack(
     pairs = choose(places, heads[0].photographs[0])
     if not pairs:
         needed = "a swap needs a face in another person's picture; name captures of other people with --others"
-        return [nothing(TITLE, needed) for _ in galleries]
+        return [not_measured(TITLE, needed) for _ in galleries]
     sources = {label: _source(galleries[0], pictures) for label, pictures in exhibits.items()}
     made: list[dict[str, Swaps]] = [{} for _ in galleries]
     pictures: dict[str, list[Image]] = {}
@@ -172,23 +172,23 @@ def _embed(gallery: Gallery, swaps: dict[str, Swaps], pair: Pair, results: dict[
 
 def _rung(
     gallery: Gallery, made: dict[str, Swaps], detected: dict[str, float], pictures: dict[str, list[Image]]
-) -> Rung:
+) -> AttackResult:
     """Returns what one recogniser says of all pictures."""
-    rung = Rung(TITLE, pictures=pictures)
+    result = AttackResult(TITLE, pictures=pictures)
     if not made:
-        return nothing(TITLE, f"{gallery.recogniser.name} finds no face in the pictures that faces are laid on")
+        return not_measured(TITLE, f"{gallery.recogniser.name} finds no face in the pictures that faces are laid on")
     unswapped = compare(gallery, made[UNSWAPPED])[0]
     strict = float(np.quantile(unswapped[np.isfinite(unswapped)], STRICT))
     for label, swaps in made.items():
-        rung.rows[label] = {"detected": detected.get(label), **recognised(gallery, swaps, strict)}
+        result.rows[label] = {"detected": detected.get(label), **recognised(gallery, swaps, strict)}
     hidden = {
         label: rate
-        for label, figures in rung.rows.items()
+        for label, figures in result.rows.items()
         if label != UNSWAPPED and not label.startswith((RAW, FULL_RGB)) and (rate := figures["rank-1"]) is not None
     }
-    rung.recognition = max(hidden.values(), default=None)
-    rung.sentence = in_words(rung, hidden, len(gallery.faces))
-    return rung
+    result.recognition = max(hidden.values(), default=None)
+    result.sentence = in_words(result, hidden, len(gallery.faces))
+    return result
 
 
 def compare(gallery: Gallery, swaps: Swaps) -> list[Float[np.ndarray, "swaps photographs"]]:
@@ -228,9 +228,9 @@ def recognised(gallery: Gallery, swaps: Swaps, strict: float) -> Figures:
     }
 
 
-def in_words(rung: Rung, hidden: dict[str, float], people: int) -> str:
+def in_words(result: AttackResult, hidden: dict[str, float], people: int) -> str:
     """Says what was found."""
-    rates = {label: percent(figures["rank-1"]) for label, figures in rung.rows.items()}
+    rates = {label: percent(figures["rank-1"]) for label, figures in result.rows.items()}
     from_photographs = ", ".join(f"{rate} ({label})" for label, rate in rates.items() if label.startswith(RAW))
     best = max(hidden, key=lambda label: hidden[label], default=None)
     sentence = (

@@ -1,4 +1,4 @@
-"""Rung 5: does anything of a sensitive photograph lie in the files that leave the machine?
+"""AttackResult 5: does anything of a sensitive photograph lie in the files that leave the machine?
 
 Everything that can be decoded in a file is compared with the sensitive views as σ saw them and as they were stored.
 """
@@ -12,7 +12,7 @@ from rich.progress import track
 
 from privhead_ns.audit.contents import Piece, pieces
 from privhead_ns.audit.names import Names
-from privhead_ns.audit.rung import Figures, Rung
+from privhead_ns.audit.result import AttackResult, Figures
 from privhead_ns.audit.runs import Runs
 from privhead_ns.audit.secrets import Secrets, gather
 from privhead_ns.audit.sheet import Gallery, Match
@@ -49,7 +49,7 @@ class Search:
         return None if piece.numbers is None else self.runs.best(piece.numbers)
 
 
-def search(raw: RawCapture, capture: ProtectedCapture, folders: list[Path], console: Console) -> Rung:
+def search(raw: RawCapture, capture: ProtectedCapture, folders: list[Path], console: Console) -> AttackResult:
     """Searches folders for colour and signed gradients of sensitive photographs, for metadata, and for names.
 
     Args:
@@ -64,7 +64,7 @@ def search(raw: RawCapture, capture: ProtectedCapture, folders: list[Path], cons
     secrets = gather(raw, capture)
     views, names = Search(secrets), Names.of(secrets.frames, raw.folder)
     files = list_files(folders)
-    rung = Rung(TITLE)
+    result = AttackResult(TITLE)
     found: dict[str, Figures] = {
         f"{raw.folder / 'transforms.json'}: listed twice, {what}": {} for what in secrets.listed_twice
     }
@@ -72,10 +72,10 @@ def search(raw: RawCapture, capture: ProtectedCapture, folders: list[Path], cons
         found |= {f"{path}: {what}": figures for what, figures in in_file(path, views, names).items()}
     size = sum(path.stat().st_size for path in files) / 1e6
     figures = {"files": len(files), "megabytes": size, "views sought": len(views.sought), "finds": len(found)}
-    rung.rows = {"searched": figures, **found}
-    rung.failed = bool(found) or not views.sought
-    rung.sentence = in_words(secrets, views, names, len(files), size, list(found))
-    return rung
+    result.rows = {"searched": figures, **found}
+    result.failed = bool(found) or not views.sought
+    result.sentence = in_words(secrets, views, names, len(files), size, list(found))
+    return result
 
 
 def in_file(path: Path, views: Search, names: Names) -> dict[str, Figures]:

@@ -1,4 +1,4 @@
-"""Rung 4: what the mesh tells, drawn in grey; and how the mesh and the trained colours are drawn."""
+"""AttackResult 4: what the mesh tells, drawn in grey; and how the mesh and the trained colours are drawn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.progress import track
 from privhead_ns.audit.faces import landmarks
 from privhead_ns.audit.off_the_shelf import MESH, Gallery, headline
 from privhead_ns.audit.recogniser import Image
-from privhead_ns.audit.rung import Rung, few, percent
+from privhead_ns.audit.result import AttackResult, percent, subsample
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.data.dataparser import capture_cameras
@@ -24,22 +24,22 @@ RENDER_SIZE = 256
 """Longer side in pixels of renders of the mesh: who has a mesh draws it as large as he likes."""
 
 
-def attack(gallery: Gallery, shaded: list[Image]) -> Rung:
+def attack(gallery: Gallery, shaded: list[Image]) -> AttackResult:
     """Recognises renders of the subject's mesh."""
-    rung = Rung(TITLE, pictures={MESH: few(shaded)})
+    result = AttackResult(TITLE, pictures={MESH: subsample(shaded)})
     found = landmarks(gallery.recogniser, shaded)
     detected = sum(place is not None for place in found) / len(shaded)
-    rung.rows[f"{MESH}, found by the detector"] = {"detected": detected, **gallery.compare(shaded, found)}
-    rung.rows[f"{MESH}, cropped by hand"] = {"detected": None, **gallery.compare(shaded)}
-    rates = [rate for row in rung.rows.values() if (rate := headline(row)) is not None]
-    rung.recognition = max(rates, default=None)
+    result.rows[f"{MESH}, found by the detector"] = {"detected": detected, **gallery.compare(shaded, found)}
+    result.rows[f"{MESH}, cropped by hand"] = {"detected": None, **gallery.compare(shaded)}
+    rates = [rate for row in result.rows.values() if (rate := headline(row)) is not None]
+    result.recognition = max(rates, default=None)
     people = len(gallery.faces)
     whom = f"picks you out of {people} people" if people > 1 else "takes it for you"
-    rung.sentence = (
-        f"On grey pictures of the mesh face recognition {whom} in {percent(rung.recognition)} of cases. In one study "
+    result.sentence = (
+        f"On grey pictures of the mesh face recognition {whom} in {percent(result.recognition)} of cases. In one study "
         "97 % of head surfaces were matched with photographs (NeuroImage 231:117845): the mesh is personal data."
     )
-    return rung
+    return result
 
 
 @torch.no_grad()

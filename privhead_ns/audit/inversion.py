@@ -1,4 +1,4 @@
-"""Rung 3: turning protected views back into photographs, and recognising those.
+"""AttackResult 3: turning protected views back into photographs, and recognising those.
 
 Learned: a small U-Net (Ronneberger et al., MICCAI 2015) trained on other heads, whose photographs the attacker
 protects himself as often as he likes. Direct: the image whose σ equals the protected view, found by descent with a
@@ -23,7 +23,7 @@ from privhead_ns.audit.faces import landmarks
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import Gallery, headline
 from privhead_ns.audit.recogniser import Image
-from privhead_ns.audit.rung import Figures, Rung, few, percent
+from privhead_ns.audit.result import AttackResult, Figures, percent, subsample
 from privhead_ns.operators import OperatorConfig, quantise, rounding
 
 TITLE = "3. Inversion to photographs"
@@ -78,26 +78,28 @@ def invert(heads: list[Head], operator: OperatorConfig, console: Console, seed: 
     return {label: to_images(colours) for label, colours in inverted.items()}
 
 
-def attack(gallery: Gallery, heads: list[Head], inverted: dict[str, list[Image]]) -> Rung:
+def attack(gallery: Gallery, heads: list[Head], inverted: dict[str, list[Image]]) -> AttackResult:
     """Recognises what inversion made of the protected views of the first head."""
     subject = heads[0]
-    rung = Rung(TITLE, pictures={"photographs": few(subject.photographs), "protected views": few(subject.protected)})
+    result = AttackResult(
+        TITLE, pictures={"photographs": subsample(subject.photographs), "protected views": subsample(subject.protected)}
+    )
     for label, pictures in inverted.items():
-        rung.pictures[label] = few(pictures)
+        result.pictures[label] = subsample(pictures)
         found = landmarks(gallery.recogniser, pictures)
         detected = sum(place is not None for place in found) / len(pictures)
-        rung.rows[label] = {"detected": detected, **gallery.compare(pictures), **likeness(subject.colour, pictures)}
-    rates = [rate for row in rung.rows.values() if (rate := headline(row)) is not None]
-    rung.recognition = max(rates, default=None)
-    best = max(rung.rows, key=lambda label: headline(rung.rows[label]) or 0.0)
+        result.rows[label] = {"detected": detected, **gallery.compare(pictures), **likeness(subject.colour, pictures)}
+    rates = [rate for row in result.rows.values() if (rate := headline(row)) is not None]
+    result.recognition = max(rates, default=None)
+    best = max(result.rows, key=lambda label: headline(result.rows[label]) or 0.0)
     what = f"picks you out of {len(heads)} people" if len(heads) > 1 else "takes it for you"
-    rung.sentence = (
+    result.sentence = (
         f"From your protected views a program made pictures in which face recognition {what} in "
-        f"{percent(rung.recognition)} of cases (the best way was {best})."
+        f"{percent(result.recognition)} of cases (the best way was {best})."
     )
     if len(heads) == 1:
-        rung.sentence += " The learned inverter was not measured: it learns from other people; name them in --others."
-    return rung
+        result.sentence += " The learned inverter was not measured: it learns from other people; name them in --others."
+    return result
 
 
 def learn(

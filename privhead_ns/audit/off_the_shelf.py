@@ -1,4 +1,4 @@
-"""Rung 1: a recogniser as it comes, on everything that leaves the machine (the paper's Table 2 and Fig. 7).
+"""AttackResult 1: a recogniser as it comes, on everything that leaves the machine (the paper's Table 2 and Fig. 7).
 
 Two attackers: one whose detector must find the face, and one who crops it by hand, which the landmarks of the
 photograph from the same camera stand for: a detector that misses protects nobody.
@@ -17,7 +17,7 @@ from privhead_ns.audit.drawings import draw_descendants
 from privhead_ns.audit.faces import Faces, describe, distances, landmarks, recognition
 from privhead_ns.audit.heads import Head
 from privhead_ns.audit.recogniser import Image, Landmarks, Recogniser
-from privhead_ns.audit.rung import Figures, Rung, few, in_figures, percent
+from privhead_ns.audit.result import AttackResult, Figures, in_figures, percent, subsample
 from privhead_ns.errors import UserError
 
 TITLE = "1. Recogniser off the shelf"
@@ -32,7 +32,7 @@ COLUMNS = {
 }
 """The columns of the paper's Table 2."""
 HIDDEN = (PROTECTED, RADIANCE)
-"""Exhibits that protection is about; the mesh's renders are judged by rung 4."""
+"""Exhibits that protection is about; the mesh's renders are judged by attack 4."""
 
 
 @dataclass(frozen=True)
@@ -82,22 +82,22 @@ def photographs(recogniser: Recogniser, heads: list[Head], console: Console) -> 
     return Gallery(recogniser, places, faces)
 
 
-def attack(gallery: Gallery, exhibits: dict[str, list[Image]], console: Console) -> Rung:
+def attack(gallery: Gallery, exhibits: dict[str, list[Image]], console: Console) -> AttackResult:
     """Measures detection and recognition of each exhibit; `exhibits` are the subject's views, in their order."""
-    rung = Rung(TITLE)
+    result = AttackResult(TITLE)
     recogniser = gallery.recogniser
     for label, pictures in track(list(exhibits.items()), TITLE, console=console):
         found = landmarks(recogniser, pictures)
-        rung.pictures[label] = few(pictures)
+        result.pictures[label] = subsample(pictures)
         detected = sum(place is not None for place in found) / len(pictures)
-        rung.rows[f"{label}, found by the detector"] = {"detected": detected, **gallery.compare(pictures, found)}
+        result.rows[f"{label}, found by the detector"] = {"detected": detected, **gallery.compare(pictures, found)}
         if label != RAW:
-            rung.rows[f"{label}, cropped by hand"] = {"detected": None, **gallery.compare(pictures)}
-    rung.recognition = max(filter(None, (headline(rung.rows.get(key(label))) for label in HIDDEN)), default=None)
-    if rung.recognition is None and headline(rung.rows[key(PROTECTED)]) is not None:
-        rung.recognition = 0.0
-    rung.sentence = in_words(rung, len(gallery.faces))
-    return rung
+            result.rows[f"{label}, cropped by hand"] = {"detected": None, **gallery.compare(pictures)}
+    result.recognition = max(filter(None, (headline(result.rows.get(key(label))) for label in HIDDEN)), default=None)
+    if result.recognition is None and headline(result.rows[key(PROTECTED)]) is not None:
+        result.recognition = 0.0
+    result.sentence = in_words(result, len(gallery.faces))
+    return result
 
 
 def descendants(gallery: Gallery, exhibits: dict[str, list[Image]]) -> Image:
@@ -143,10 +143,10 @@ def headline(figures: Figures | None) -> float | None:
     return figures["matched"] if figures["rank-1"] is None else figures["rank-1"]
 
 
-def in_words(rung: Rung, heads: int) -> str:
+def in_words(result: AttackResult, heads: int) -> str:
     """Says what was found."""
-    raw, protected = (rung.rows[f"{label}, found by the detector"] for label in (RAW, PROTECTED))
-    cropped = rung.rows[key(PROTECTED)]
+    raw, protected = (result.rows[f"{label}, found by the detector"] for label in (RAW, PROTECTED))
+    cropped = result.rows[key(PROTECTED)]
     parts = [
         f"Face recognition that was not made for protected views finds a face in {percent(protected['detected'])} of "
         f"yours ({percent(raw['detected'])} of the photographs)"
@@ -161,6 +161,6 @@ def in_words(rung: Rung, heads: int) -> str:
             f"; {percent(cropped['matched'])} of comparisons with your photographs call it the same person. Whether "
             "other people would match as well is unknown: name captures of them with --others"
         )
-    if (painted := headline(rung.rows.get(key(RADIANCE)))) is not None:
+    if (painted := headline(result.rows.get(key(RADIANCE)))) is not None:
         parts.append(f". Of renders of the trained colours, {percent(painted)} are taken for you")
     return "".join(parts) + "."

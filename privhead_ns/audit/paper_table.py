@@ -10,7 +10,7 @@ from rich.table import Table
 
 from privhead_ns.audit.faces import mean
 from privhead_ns.audit.off_the_shelf import COLUMNS, RAW, key
-from privhead_ns.audit.rung import Figures, Rung
+from privhead_ns.audit.result import AttackResult, Figures
 
 TITLE = "All recognisers, in the columns of the paper's Table 2"
 PAPER = {
@@ -53,15 +53,15 @@ class Line:
         return ["not measured" if x is None else f"{100 * x:.{places}f} %" for x in self.figures.values()]
 
 
-def lines(rungs: Mapping[str, Rung]) -> list[Line]:
+def lines(attacks: Mapping[str, AttackResult]) -> list[Line]:
     """Returns the table's lines.
 
     Args:
-        rungs: rung 1 of each recogniser, by its name.
+        attacks: attack 1 of each recogniser, by its name.
     """
-    found = [line for name, rung in rungs.items() for line in _lines(name, rung)]
+    found = [line for name, attack in attacks.items() for line in _lines(name, attack)]
     measures = dict.fromkeys(line.measure for line in found)
-    if len(rungs) == 1:
+    if len(attacks) == 1:
         return found
     return found + [_average([line for line in found if line.measure == measure]) for measure in measures]
 
@@ -76,11 +76,11 @@ def table(found: list[Line]) -> Table:
     return result
 
 
-def _lines(name: str, rung: Rung) -> list[Line]:
+def _lines(name: str, attack: AttackResult) -> list[Line]:
     """Returns the lines of one recogniser."""
 
     def figure(row: str, measure: str) -> float | None:
-        return rung.rows.get(row, {}).get(measure)
+        return attack.rows.get(row, {}).get(measure)
 
     def cropped(label: str) -> str:  # the photographs' landmarks are the detector's own
         return f"{label}, found by the detector" if label == RAW else key(label)

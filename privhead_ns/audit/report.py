@@ -1,4 +1,4 @@
-"""What an audit found: a table and a sentence per rung, a page with pictures, JSON, and a picture.
+"""What an audit found: a table and a sentence per attack, a page with pictures, JSON, and a picture.
 
 The report's folder holds photographs of the face: it is for their owner alone.
 """
@@ -24,7 +24,7 @@ from rich.text import Text
 
 from privhead_ns.audit import deepfake, off_the_shelf, paper_table
 from privhead_ns.audit.recogniser import Image
-from privhead_ns.audit.rung import Rung, percent
+from privhead_ns.audit.result import AttackResult, percent
 from privhead_ns.folders import whole_folder
 
 WARNING = "This report shows photographs of the face: keep it on the machine of their owner."
@@ -57,19 +57,19 @@ class Verdict:
 
     recogniser: str
     threshold: float
-    rungs: list[Rung]
+    attacks: list[AttackResult]
     limit: float | None
-    """Recognition above which a rung fails; None for no limit."""
+    """Recognition above which an attack fails; None for no limit."""
 
-    def fails(self, rung: Rung) -> bool:
-        """Says whether a rung is worse than the user allows."""
-        over = self.limit is not None and rung.recognition is not None and rung.recognition > self.limit
-        return rung.failed or over
+    def fails(self, attack: AttackResult) -> bool:
+        """Says whether an attack is worse than the user allows."""
+        over = self.limit is not None and attack.recognition is not None and attack.recognition > self.limit
+        return attack.failed or over
 
     @property
     def failed(self) -> bool:
-        """Whether any rung fails."""
-        return any(self.fails(rung) for rung in self.rungs)
+        """Whether any attack fails."""
+        return any(self.fails(attack) for attack in self.attacks)
 
 
 def write_report(output_dir: Path, verdicts: Sequence[Verdict], about: dict[str, Any]) -> None:
@@ -77,19 +77,19 @@ def write_report(output_dir: Path, verdicts: Sequence[Verdict], about: dict[str,
     with whole_folder(output_dir) as folder:
         (folder / "report.html").write_text(page(verdicts, about), encoding="utf-8")
         (folder / "audit.json").write_text(json.dumps(in_json(verdicts, about), indent=1), encoding="utf-8")
-        rungs = verdicts[0].rungs
-        save_picture(folder / "audit.png", {key: views for rung in rungs for key, views in rung.pictures.items()})
-        for rung in rungs:
-            if rung.title == deepfake.TITLE and rung.pictures:
-                save_picture(folder / "deepfake.png", rung.pictures, deepfake.COLUMNS)
+        attacks = verdicts[0].attacks
+        save_picture(folder / "audit.png", {key: views for attack in attacks for key, views in attack.pictures.items()})
+        for attack in attacks:
+            if attack.title == deepfake.TITLE and attack.pictures:
+                save_picture(folder / "deepfake.png", attack.pictures, deepfake.COLUMNS)
         for verdict in verdicts:
-            for name, drawing in (pair for rung in verdict.rungs for pair in rung.drawings.items()):
+            for name, drawing in (pair for attack in verdict.attacks for pair in attack.drawings.items()):
                 (folder / f"{name}-{verdict.recogniser}.png").write_bytes(png(drawing))
 
 
 def table_lines(verdicts: Sequence[Verdict]) -> list[paper_table.Line]:
-    """Returns what all recognisers make of the first rung's exhibits, beside the paper's figures."""
-    first = {v.recogniser: rung for v in verdicts for rung in v.rungs if rung.title == off_the_shelf.TITLE}
+    """Returns what all recognisers make of the first attack's exhibits, beside the paper's figures."""
+    first = {v.recogniser: attack for v in verdicts for attack in v.attacks if attack.title == off_the_shelf.TITLE}
     return paper_table.lines(first)
 
 
@@ -108,15 +108,15 @@ def in_json(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any
                 "recogniser": verdict.recogniser,
                 "threshold": verdict.threshold,
                 "limit": verdict.limit,
-                "rungs": [
+                "attacks": [
                     {
-                        "title": rung.title,
-                        "recognition": rung.recognition,
-                        "failed": verdict.fails(rung),
-                        "sentence": rung.sentence,
-                        "figures": rung.rows,
+                        "title": attack.title,
+                        "recognition": attack.recognition,
+                        "failed": verdict.fails(attack),
+                        "sentence": attack.sentence,
+                        "figures": attack.rows,
                     }
-                    for rung in verdict.rungs
+                    for attack in verdict.attacks
                 ],
             }
             for verdict in verdicts
@@ -126,30 +126,30 @@ def in_json(verdicts: Sequence[Verdict], about: dict[str, Any]) -> dict[str, Any
 
 
 def print_verdict(verdict: Verdict, console: Console) -> None:
-    """Prints a table of all figures, and each rung's sentence."""
-    for rung in verdict.rungs:
-        if rung.rows:
-            console.print(table(rung))
-        console.print(Text.assemble((rung.title, "bold"), ": ", rung.sentence))
-        if verdict.fails(rung):
+    """Prints a table of all figures, and each attack's sentence."""
+    for attack in verdict.attacks:
+        if attack.rows:
+            console.print(table(attack))
+        console.print(Text.assemble((attack.title, "bold"), ": ", attack.sentence))
+        if verdict.fails(attack):
             console.print("[bold red]This fails the audit.[/bold red]")
         console.print()
 
 
-def table(rung: Rung) -> Table:
-    """Returns a rung's figures."""
-    columns = column_names(rung)
-    result = Table("", title=rung.title)
+def table(attack: AttackResult) -> Table:
+    """Returns an attack's figures."""
+    columns = column_names(attack)
+    result = Table("", title=attack.title)
     for column in columns:
         result.add_column(column, justify="right")
-    for label, figures in rung.rows.items():
+    for label, figures in attack.rows.items():
         result.add_row(label, *(shown(column, figures.get(column)) for column in columns))
     return result
 
 
-def column_names(rung: Rung) -> list[str]:
-    """Returns the names of a rung's figures in their order."""
-    return list(dict.fromkeys(name for figures in rung.rows.values() for name in figures))
+def column_names(attack: AttackResult) -> list[str]:
+    """Returns the names of an attack's figures in their order."""
+    return list(dict.fromkeys(name for figures in attack.rows.values() for name in figures))
 
 
 def shown(name: str, value: float | None) -> str:
@@ -170,28 +170,30 @@ def page(verdicts: Sequence[Verdict], about: dict[str, Any]) -> str:
     body.append(f"<p>{paper_table.NOTE}</p>")
     for verdict in verdicts:
         body.append(f"<h2>Recogniser {html.escape(verdict.recogniser)}, threshold {verdict.threshold:g}</h2>")
-        for rung in verdict.rungs:
-            body += section(rung, verdict.fails(rung))
+        for attack in verdict.attacks:
+            body += section(attack, verdict.fails(attack))
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Privacy audit</title>'
         f"<style>{STYLE}</style></head><body>{''.join(body)}</body></html>"
     )
 
 
-def section(rung: Rung, failed: bool) -> list[str]:
-    """Returns a rung's part of the page."""
-    parts = [f"<h3>{html.escape(rung.title)}</h3>", f"<p>{html.escape(rung.sentence)}</p>"]
+def section(attack: AttackResult, failed: bool) -> list[str]:
+    """Returns an attack's part of the page."""
+    parts = [f"<h3>{html.escape(attack.title)}</h3>", f"<p>{html.escape(attack.sentence)}</p>"]
     if failed:
         parts.append('<p class="bad">This fails the audit.</p>')
-    for label, pictures in rung.pictures.items():
+    for label, pictures in attack.pictures.items():
         images = "".join(f'<img alt="" src="{data_uri(picture)}">' for picture in pictures)
         parts.append(f"<figure>{images}<figcaption>{html.escape(label)}</figcaption></figure>")
     parts += [
-        f'<p><img class="drawing" alt="" src="{data_uri(drawing, None)}"></p>' for drawing in rung.drawings.values()
+        f'<p><img class="drawing" alt="" src="{data_uri(drawing, None)}"></p>' for drawing in attack.drawings.values()
     ]
-    if rung.rows:
-        columns = column_names(rung)
-        rows = [[label, *(shown(name, figures.get(name)) for name in columns)] for label, figures in rung.rows.items()]
+    if attack.rows:
+        columns = column_names(attack)
+        rows = [
+            [label, *(shown(name, figures.get(name)) for name in columns)] for label, figures in attack.rows.items()
+        ]
         parts += html_table(["", *columns], rows)
     return parts
 

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from privhead_ns.capture.develop import develop
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import Intrinsics, RawCapture, RawFrame, read_image
+from privhead_ns.capture.undistort import undistort_and_resize
 
 Plane = Float[np.ndarray, "height width"]
 
@@ -135,7 +135,7 @@ def _view(
     size: int | None,
     background: tuple[float, float, float],
 ) -> View:
-    developed = develop(*read_image(frame), intrinsics, size, background)
+    developed = undistort_and_resize(*read_image(frame), intrinsics, size, background)
     inside = np.ones(developed.rgb.shape[:2], dtype=bool)
     if developed.coverage is not None:
         inside = developed.coverage > 0.999

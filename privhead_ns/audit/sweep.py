@@ -194,8 +194,8 @@ def measure(
 def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns the means over heads of one setting; of several recognisers that counts which gets farthest."""
     attacks = {
-        rung: best(average(rates) for rates in zip(*(one["attacks"][rung] for one in results), strict=True))
-        for rung in results[0]["attacks"]
+        attack: best(average(rates) for rates in zip(*(one["attacks"][attack] for one in results), strict=True))
+        for attack in results[0]["attacks"]
     }
     return {
         "setting": results[0]["setting"],
@@ -218,12 +218,12 @@ def average(values: Iterable[float | None]) -> float | None:
 
 
 def write_sweep(results: list[dict[str, Any]], output_dir: Path, console: Console) -> None:
-    """Writes sweep.json and sweep.png, and prints the table; rungs are as the audit numbers them."""
+    """Writes sweep.json and sweep.png, and prints the table; attacks are as the audit numbers them."""
     _write(output_dir / "sweep.json", {"settings": results})
     unit = results[0]["unit"]
-    rungs = [f"rung {title[0]}" for title in results[0]["attacks"]]
+    attacks = [f"attack {title[0]}" for title in results[0]["attacks"]]
     title = "Recognition and Chamfer distance to the true surface"
-    table = Table("setting", *rungs, "best", f"head ({unit})", f"face ({unit})", title=title)
+    table = Table("setting", *attacks, "best", f"head ({unit})", f"face ({unit})", title=title)
     table.columns[0].no_wrap = True
     for result in results:
         rates = [shown("rank-1", rate) for rate in (*result["attacks"].values(), result["recognition"])]

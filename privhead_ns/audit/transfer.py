@@ -1,4 +1,4 @@
-"""Rung 4, continued: meshes in each other's colours, and whom a recogniser sees in them (the paper's Fig. 9)."""
+"""Meshes in each other's colours, and whom a recogniser sees in them (the paper's Fig. 9)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from privhead_ns.audit.heads import Head
 from privhead_ns.audit.off_the_shelf import Gallery, most_frontal
 from privhead_ns.audit.painting import Trained, align, face_points, render_painted
 from privhead_ns.audit.recogniser import Image, Landmarks
-from privhead_ns.audit.rung import Rung, few, nothing, percent
+from privhead_ns.audit.result import AttackResult, not_measured, percent, subsample
 
 TITLE = "5. Geometry of one head, colours of another"
 VIEWS = 8
@@ -79,16 +79,18 @@ def exchange(
     return Exchange({head: heads[head].name for head in meshes}, list(painters), views, front, pictures)
 
 
-def attack(gallery: Gallery, exchanged: Exchange | None) -> Rung:
+def attack(gallery: Gallery, exchanged: Exchange | None) -> AttackResult:
     """Says whom a recogniser takes each mesh in each head's colours for, among all heads."""
     if exchanged is None:
-        return nothing(TITLE, "there are no runs of other heads; give them with --transfer-config and --transfer-data")
-    rung = Rung(TITLE)
+        return not_measured(
+            TITLE, "there are no runs of other heads; give them with --transfer-config and --transfer-data"
+        )
+    result = AttackResult(TITLE)
     names, people = exchanged.names, len(gallery.faces)
     cells = {pair: _nearest(gallery, exchanged, pair) for pair in exchanged.pictures}
     for shape in names:
         for label, whom in (("that head", 0), ("the head of the colours", 1)):
-            rung.rows[f"geometry of {names[shape]}, taken for {label}"] = {
+            result.rows[f"geometry of {names[shape]}, taken for {label}"] = {
                 f"rank-1, colours of {names[colour]}": share(cells[shape, colour], (shape, colour)[whom])
                 for colour in exchanged.colours
             }
@@ -99,26 +101,26 @@ def attack(gallery: Gallery, exchanged: Exchange | None) -> Rung:
     )
     closer = [cell[:, colour] < cell[:, shape] for (shape, colour), cell in mixed if len(cell)]
     follows = mean(np.concatenate(closer)) if closer else None
-    rung.rows["all meshes in another's colours"] = {
+    result.rows["all meshes in another's colours"] = {
         "faces": float(sum(len(cell) for _, cell in mixed)),
         "rank-1, head of the geometry": to_shape,
         "rank-1, head of the colours": to_colour,
         "follows the colours": follows,
     }
-    rung.sentence = (
+    result.sentence = (
         f"Of {len(names)} meshes painted with another head's colours, {percent(to_colour)} of pictures are taken for "
         f"the head of the colours and {percent(to_shape)} for that of the mesh, out of {people} people (guessing: "
         f"{percent(1 / people)}); {percent(follows)} look more like the former than the latter."
     )
     if missing := [name for head, name in names.items() if head not in exchanged.colours]:
-        rung.sentence += (
+        result.sentence += (
             f" The colours of {', '.join(missing)} were not measured: the run has forgotten them; give one of "
             "privhead-rgb with --rgb-config."
         )
     strange = next((pictures for pair, pictures in exchanged.pictures.items() if pair[0] != pair[1]), [])
-    rung.pictures["a mesh in another's colours"] = few(strange)
-    rung.drawings["transfer"] = draw(gallery, exchanged, cells)
-    return rung
+    result.pictures["a mesh in another's colours"] = subsample(strange)
+    result.drawings["transfer"] = draw(gallery, exchanged, cells)
+    return result
 
 
 Cell = Float[np.ndarray, "pictures heads"]

@@ -10,8 +10,8 @@ import trimesh
 from PIL import Image, ImageDraw
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
-from privhead_ns.capture.develop import resized
 from privhead_ns.capture.protected import ProtectedCapture, ProtectedFrame
+from privhead_ns.capture.undistort import resized
 from privhead_ns.mesh.files import replacing
 from privhead_ns.mesh.pictures import render_normals
 

@@ -97,7 +97,7 @@ def ratios(means: dict[str, dict[str, float | None]]) -> dict[str, float | None]
     if OURS not in means or ORACLE not in means:
         return {}
     pairs = {name: (means[OURS][name], means[ORACLE][name]) for name in COLUMNS}
-    return {name: ours / oracle if ours and oracle else None for name, (ours, oracle) in pairs.items()}
+    return {name: ours / full_rgb if ours and full_rgb else None for name, (ours, full_rgb) in pairs.items()}
 
 
 def table(measurements: list[Measurement]) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
-from privhead_ns.capture.develop import DevelopedView, composed, develop, without_stray_grey
+from privhead_ns.capture.undistort import ViewPixels, composed, undistort_and_resize, without_stray_grey
 
 MARGIN = 1.05
 """Half side of a view over the radius of the sphere that holds the head."""
@@ -60,7 +60,7 @@ def seen_by(
     source_pose: Float[np.ndarray, "4 4"],
     source: Intrinsics,
     background: tuple[float, float, float],
-) -> DevelopedView:
+) -> ViewPixels:
     """Returns what a camera sees of a photograph that was taken from the same place.
 
     A photograph that is only smaller or as large, without distortion, is reduced by averaging areas, else resampled.
@@ -77,7 +77,7 @@ def seen_by(
     turn = source_pose[:3, :3].T @ camera.camera_to_world[:3, :3]
     size = max(camera.intrinsics.width, camera.intrinsics.height)
     if np.allclose(turn, np.eye(3), atol=1e-9) and _only_smaller(source, camera.intrinsics):
-        return develop(rgb, coverage, source, size, background)
+        return undistort_and_resize(rgb, coverage, source, size, background)
     return _resampled(camera.intrinsics, turn, rgb, coverage, source, background)
 
 
@@ -126,7 +126,7 @@ def _resampled(
     coverage: UInt8[np.ndarray, "height width"] | None,
     source: Intrinsics,
     background: tuple[float, float, float],
-) -> DevelopedView:
+) -> ViewPixels:
     """Resamples a photograph; where it is finer, blocks of its pixels are averaged first, and samples in each pixel."""
     ratio = max(source.fl_x, source.fl_y) / min(target.fl_x, target.fl_y)
     block = max(1, int(ratio / SAMPLES))
@@ -148,7 +148,7 @@ def _resampled(
     known = share > SURE
     colour = np.where(known[..., None], planes[..., :3], np.array(background, dtype=np.float32))
     shown = without_stray_grey(planes[..., 3]) if coverage is not None else None
-    return DevelopedView(colour, shown, target, None if known.all() else known)
+    return ViewPixels(colour, shown, target, None if known.all() else known)
 
 
 def _blocks(

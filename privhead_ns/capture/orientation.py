@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from privhead_ns.capture.develop import develop
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.picture_files import INVERSE, TRANSPOSING, UPRIGHT, oriented_size, size_and_orientation
 from privhead_ns.capture.raw import RawFrame, read_image
+from privhead_ns.capture.undistort import undistort_and_resize
 from privhead_ns.errors import UserError
 
 Agreement = Callable[[Sequence[View]], Float[np.ndarray, " n"]]
@@ -152,10 +152,10 @@ def _look(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], View]:
     """Returns a small photograph without lens distortion, and its view."""
     rgb, coverage = read_image(frame)
     size = min(SIZE, max(rgb.shape[:2]))
-    plain = develop(rgb, None, frame.intrinsics, size, (0.0, 0.0, 0.0))
+    plain = undistort_and_resize(rgb, None, frame.intrinsics, size, (0.0, 0.0, 0.0))
     silhouette = None
     if coverage is not None:
-        share = develop(rgb, coverage, frame.intrinsics, size, (0.0, 0.0, 0.0)).coverage
+        share = undistort_and_resize(rgb, coverage, frame.intrinsics, size, (0.0, 0.0, 0.0)).coverage
         silhouette = None if share is None else (share > 0.5).astype(np.uint8)
     return (plain.rgb * 255).astype(np.uint8), View(frame.camera_to_world, plain.intrinsics, silhouette)
 

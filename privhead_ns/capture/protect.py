@@ -17,7 +17,6 @@ from torch import Tensor
 from trimesh import Trimesh
 
 from privhead_ns.capture.camera import PosedCamera
-from privhead_ns.capture.develop import DevelopedView
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.mask_files import check_masks_complete, unused_mask, without_masks
 from privhead_ns.capture.preview import save_preview
@@ -27,6 +26,7 @@ from privhead_ns.capture.sensitivity import Vector, classify, matches
 from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.summary import ProtectSummary
 from privhead_ns.capture.survey import survey
+from privhead_ns.capture.undistort import ViewPixels
 from privhead_ns.capture.views import DEFAULT_SIZE, plan_views
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
@@ -246,7 +246,7 @@ def _check_copies(capture: RawCapture, digests: Sequence[bytes], is_sensitive: S
             )
 
 
-def _write_view(folder: Path, index: int, view: DevelopedView, sigma: Operator | None, levels: int) -> dict[str, str]:
+def _write_view(folder: Path, index: int, view: ViewPixels, sigma: Operator | None, levels: int) -> dict[str, str]:
     """Writes a view, through σ where given, its silhouette and known pixels; returns the paths in transforms.json."""
     stem = f"{index:03d}.png"
     if sigma is None:

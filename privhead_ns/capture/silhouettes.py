@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from privhead_ns.capture.develop import resized
 from privhead_ns.capture.hull import View, Votes, distance_from, footprint_box, project, vote
+from privhead_ns.capture.undistort import resized
 from privhead_ns.errors import UserError
 
 LONGEST_SIDE = 128

@@ -11,12 +11,12 @@ import numpy as np
 from jaxtyping import UInt8
 from rich.console import Console
 
-from privhead_ns.capture.develop import develop
 from privhead_ns.capture.face_check import ALL_TURNS, HEAD_SHARE, WHOLE_SHARE, WHOLE_SIDE, shows_face, upright_turns
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
 from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline
 from privhead_ns.capture.subject import Subject
+from privhead_ns.capture.undistort import undistort_and_resize
 from privhead_ns.errors import UserError
 from privhead_ns.progress import tracked
 
@@ -87,7 +87,7 @@ def _look(
         )
     camera = frame.intrinsics.scaled(rgb.shape[1], rgb.shape[0]) if scale < 1 else frame.intrinsics
     size = LONGEST_SIDE if max(rgb.shape[:2]) > LONGEST_SIDE else None
-    view = develop(rgb, coverage, camera, size, BLACK)
+    view = undistort_and_resize(rgb, coverage, camera, size, BLACK)
     silhouette = None
     if view.coverage is not None:
         silhouette = (view.coverage >= 0.5).astype(np.uint8)

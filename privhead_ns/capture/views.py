@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.crop import Sphere, crop_camera, native_size, seen_by, view_rays
-from privhead_ns.capture.develop import DevelopedView, resized
 from privhead_ns.capture.exposure import view_gains
 from privhead_ns.capture.hull import View, head_box, project, reach
 from privhead_ns.capture.mask_files import without_masks
@@ -19,6 +18,7 @@ from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
 from privhead_ns.capture.silhouettes import check_silhouettes
 from privhead_ns.capture.survey import BLACK, Survey, survey
+from privhead_ns.capture.undistort import ViewPixels, resized
 from privhead_ns.errors import UserError
 
 DEFAULT_SIZE = 128
@@ -49,7 +49,7 @@ class ViewPlan:
         pairs = zip(self.frames, (camera.intrinsics for camera in self.cameras), strict=True)
         return int(np.median([view.width * frame.intrinsics.fl_x / view.fl_x for frame, view in pairs]))
 
-    def view(self, index: int) -> DevelopedView:
+    def view(self, index: int) -> ViewPixels:
         """Reads a photograph and returns its view.
 
         Raises:
@@ -57,7 +57,7 @@ class ViewPlan:
         """
         return self.seen_by(index, self.cameras[index])
 
-    def seen_by(self, index: int, camera: PosedCamera) -> DevelopedView:
+    def seen_by(self, index: int, camera: PosedCamera) -> ViewPixels:
         """Returns the view of a frame from another camera at its place, such as a larger one."""
         frame = self.frames[index]
         rgb, coverage = read_image(frame)
@@ -179,9 +179,7 @@ def _about_the_head(frames: Sequence[RawFrame], sphere: Sphere, native: Sequence
     return True
 
 
-def _evened(
-    view: DevelopedView, gain: Float[np.ndarray, " 3"], background: tuple[float, float, float]
-) -> DevelopedView:
+def _evened(view: ViewPixels, gain: Float[np.ndarray, " 3"], background: tuple[float, float, float]) -> ViewPixels:
     """Divides a photograph's gain out of the head's colour."""
     if (gain == 1).all() or view.coverage is None:
         return view
@@ -193,7 +191,7 @@ def _evened(
 
 
 def _doubted_pixels(
-    view: DevelopedView, camera: PosedCamera, reduced: View, doubted: Bool[np.ndarray, "height width"]
+    view: ViewPixels, camera: PosedCamera, reduced: View, doubted: Bool[np.ndarray, "height width"]
 ) -> Bool[np.ndarray, "height width"]:
     """Returns the pixels that lie where the reduced view is not believed."""
     rays = view_rays(view.intrinsics) @ camera.camera_to_world[:3, :3].T
@@ -202,8 +200,8 @@ def _doubted_pixels(
 
 
 def _without(
-    view: DevelopedView, unknown: Bool[np.ndarray, "height width"], background: tuple[float, float, float]
-) -> DevelopedView:
+    view: ViewPixels, unknown: Bool[np.ndarray, "height width"], background: tuple[float, float, float]
+) -> ViewPixels:
     """Marks pixels as unknown."""
     known = ~unknown if view.known is None else view.known & ~unknown
     rgb = np.where(known[..., None], view.rgb, np.array(background, dtype=np.float32))

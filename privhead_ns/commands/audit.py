@@ -25,7 +25,7 @@ def audit(
 ) -> None:
     """Attack your own capture: measure what can be learned from everything that leaves the machine.
 
-    The report shows photographs of the face: keep it on their owner's machine. Exit status 1 if a rung is worse than
+    The report shows photographs of the face: keep it on their owner's machine. Exit status 1 if an attack is worse than
     --limit-recognition, or a file holds something of a sensitive photograph.
 
     Args:
@@ -62,8 +62,8 @@ def audit(
     run = newest(load_config) if load_config else None
     inputs = Inputs(data, protected, run, rgb_config, transfer_config, transfer_data, others)
     verdicts = [
-        Verdict(recogniser.name, recogniser.threshold, rungs, limit_recognition)
-        for recogniser, rungs in zip(systems, run_audit(inputs, systems, console, swappers), strict=True)
+        Verdict(recogniser.name, recogniser.threshold, results, limit_recognition)
+        for recogniser, results in zip(systems, run_audit(inputs, systems, console, swappers), strict=True)
     ]
     write_report(output_dir, verdicts, {"capture": str(data), "other people": len(others)})
     for verdict in verdicts:

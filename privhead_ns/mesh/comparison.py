@@ -12,9 +12,9 @@ from jaxtyping import UInt8
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.crop import seen_by
-from privhead_ns.capture.develop import resized
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture, read_magnitude, read_neutral
 from privhead_ns.capture.raw import load_raw_capture, read_image
+from privhead_ns.capture.undistort import resized
 from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.mesh.evaluate import load_truth
 from privhead_ns.mesh.grid import PictureGrid

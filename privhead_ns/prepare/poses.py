@@ -10,7 +10,7 @@ import pycolmap
 from rich.console import Console
 
 from privhead_ns.capture.camera import Intrinsics, look_at_centre
-from privhead_ns.capture.develop import undistorted
+from privhead_ns.capture.undistort import undistorted
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.matches import LEAST_INLIERS, picture_name
 from privhead_ns.prepare.native_output import silenced

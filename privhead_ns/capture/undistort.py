@@ -19,7 +19,7 @@ ITERATIONS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 500, 1e-9)
 
 
 @dataclass(frozen=True)
-class DevelopedView:
+class ViewPixels:
     """What a pinhole camera would have seen."""
 
     rgb: Float[np.ndarray, "height width 3"]
@@ -31,13 +31,13 @@ class DevelopedView:
     """Where something is known of the view; None where all is. Elsewhere the colour is the background's."""
 
 
-def develop(
+def undistort_and_resize(
     rgb: UInt8[np.ndarray, "height width 3"],
     coverage: UInt8[np.ndarray, "height width"] | None,
     intrinsics: Intrinsics,
     size: int | None,
     background: tuple[float, float, float],
-) -> DevelopedView:
+) -> ViewPixels:
     """Develops one photograph.
 
     Composition comes first, so that no colour of the room bleeds into the head's edge when pixels are averaged.
@@ -69,7 +69,7 @@ def develop(
     if result != pinhole:
         planes = cv2.resize(planes, (result.width, result.height), interpolation=cv2.INTER_AREA)
     shown = without_stray_grey(planes[..., 3]) if coverage is not None else None
-    return DevelopedView(planes[..., :3], shown, result)
+    return ViewPixels(planes[..., :3], shown, result)
 
 
 def composed(

@@ -1,4 +1,4 @@
-"""The oracle that benchmarks compare with: the same views, with the photographs' colours in all of them.
+"""The full_rgb that benchmarks compare with: the same views, with the photographs' colours in all of them.
 
 This is the only code after the capture side that opens a photograph of a face. It does so only when it is told where
 they lie, which nobody but their owner can do.
@@ -24,10 +24,10 @@ from privhead_ns.errors import UserError
 
 
 @dataclass
-class OracleDataParserConfig(PrivheadDataParserConfig):
+class FullRgbDataParserConfig(PrivheadDataParserConfig):
     """Reads a protected capture and the photographs that it was made from."""
 
-    _target: type = field(default_factory=lambda: OracleDataParser)
+    _target: type = field(default_factory=lambda: FullRgbDataParser)
     """Class to instantiate."""
     photographs: Path | None = None
     """Folder of the raw capture. All its colours are trained on and end up in the checkpoint: for benchmarks only."""
@@ -49,10 +49,10 @@ class OracleDataParserConfig(PrivheadDataParserConfig):
         return capture
 
 
-class OracleDataParser(PrivheadDataParser):
+class FullRgbDataParser(PrivheadDataParser):
     """Nerfstudio's view of a protected capture, in which no view is protected any more."""
 
-    config: OracleDataParserConfig
+    config: FullRgbDataParserConfig
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: object) -> DataparserOutputs:
         """Adds the photographs to the metadata, and declares all views neutral."""
@@ -63,7 +63,7 @@ class OracleDataParser(PrivheadDataParser):
         return outputs
 
 
-class OracleDataset(PrivheadDataset):
+class FullRgbDataset(PrivheadDataset):
     """All views in colour, developed in memory as the capture side does; nothing is written."""
 
     def colour(self, image_idx: int) -> Float[np.ndarray, "height width 3"]:
@@ -73,19 +73,19 @@ class OracleDataset(PrivheadDataset):
 
 
 @dataclass
-class OracleDataManagerConfig(PrivheadDataManagerConfig):
+class FullRgbDataManagerConfig(PrivheadDataManagerConfig):
     """Rays and pixels of photographs."""
 
-    _target: type = field(default_factory=lambda: OracleDataManager)
+    _target: type = field(default_factory=lambda: FullRgbDataManager)
     """Class to instantiate."""
-    dataparser: OracleDataParserConfig = field(default_factory=OracleDataParserConfig)
+    dataparser: FullRgbDataParserConfig = field(default_factory=FullRgbDataParserConfig)
     """Reads the capture and its photographs."""
 
 
-class OracleDataManager(PrivheadDataManager):
+class FullRgbDataManager(PrivheadDataManager):
     """Draws pixels from all views alike."""
 
     @cached_property
-    def dataset_type(self) -> type[OracleDataset]:
+    def dataset_type(self) -> type[FullRgbDataset]:
         """The dataset to make."""
-        return OracleDataset
+        return FullRgbDataset

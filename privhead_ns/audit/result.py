@@ -1,4 +1,4 @@
-"""What a rung of the ladder found."""
+"""What an attack found."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Figures = dict[str, float | None]
 
 
 @dataclass
-class Rung:
+class AttackResult:
     """One class of attack, measured."""
 
     title: str
@@ -47,12 +47,12 @@ def percent(share: float | None) -> str:
     return "an unknown share" if share is None else f"{100 * share:.0f} %"
 
 
-def nothing(title: str, needed: str) -> Rung:
-    """Returns a rung that lacks an input."""
-    return Rung(title, sentence=f"Not measured: {needed}.")
+def not_measured(title: str, needed: str) -> AttackResult:
+    """Returns an attack that lacks an input."""
+    return AttackResult(title, sentence=f"Not measured: {needed}.")
 
 
-def few(pictures: list[Image], number: int = 4) -> list[Image]:
+def subsample(pictures: list[Image], number: int = 4) -> list[Image]:
     """Returns some of the pictures, evenly spread."""
     step = max(1, len(pictures) // number)
     return pictures[step // 2 :: step][:number]
