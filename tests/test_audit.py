@@ -65,7 +65,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def attacks(heads: list[Path]) -> list[AttackResult]:
+def results(heads: list[Path]) -> list[AttackResult]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(inversion, "TRAINING_STEPS", 3)
         patch.setattr(inversion, "DESCENT_STEPS", 3)

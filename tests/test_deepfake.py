@@ -170,7 +170,7 @@ def test_each_view_is_laid_on_the_pictures_that_fit_best(monkeypatch: pytest.Mon
     assert deepfake.choose([[None, face()], [wide], [moved], []], noise(0)) == [deepfake.Pair(1, 2, 0, pair.misfit)]
 
 
-def test_without_other_people_the_rung_says_what_is_missing() -> None:
+def test_without_other_people_it_says_what_is_missing() -> None:
     heads = [head("subject", 100)]
     [result] = deepfake.attack([gallery(heads)], {RAW: heads[0].photographs}, heads, [Warp()], QUIET)
     assert result.recognition is None and "--others" in result.sentence

@@ -99,7 +99,7 @@ def attack(
         for label, (source, swap) in results.items() if pair in examples else ():
             pictures.setdefault(label, []).extend([source, photograph, swap])
     detected = {f"{label}, {one.name}": source.detected for label, source in sources.items() for one in swappers}
-    return [_rung(gallery, swaps, detected, pictures) for gallery, swaps in zip(galleries, made, strict=True)]
+    return [_result(gallery, swaps, detected, pictures) for gallery, swaps in zip(galleries, made, strict=True)]
 
 
 def _source(gallery: Gallery, pictures: list[Image]) -> Source:
@@ -170,7 +170,7 @@ def _embed(gallery: Gallery, swaps: dict[str, Swaps], pair: Pair, results: dict[
             mine.embeddings.append(gallery.recogniser.embed(picture, place))
 
 
-def _rung(
+def _result(
     gallery: Gallery, made: dict[str, Swaps], detected: dict[str, float], pictures: dict[str, list[Image]]
 ) -> AttackResult:
     """Returns what one recogniser says of all pictures."""
