@@ -34,10 +34,6 @@ class PhaseSchedule:
     """Longer side in pixels of the photographs that these steps are meant for. Training on larger ones makes both
     phases longer, with the square root of the size, and this the size.
     """
-    steps_for_neutral_share: float = 1 / 3
-    """Share of neutral views that these steps are meant for. Training with a smaller share makes phase 1 shorter, in
-    proportion, phase 2 longer, and this the share: a few colours bend the surface that the other views will see.
-    """
     rgb: float = 1.0
     """λ1 in phase 1."""
     rgb_in_phase2: float = 1.0
@@ -68,15 +64,9 @@ class PhaseSchedule:
         size = max(size, self.steps_for_size)
         return replace(self, phase1_steps=phase1_steps, phase2_steps=phase2_steps, steps_for_size=size)
 
-    def for_neutral_share(self, share: float) -> PhaseSchedule:
-        """Returns the schedule for captures in which a share of the views is neutral: as many steps in all."""
-        phase1_steps = round(self.phase1_steps * min(1.0, share / max(self.steps_for_neutral_share, 1e-6)))
-        return replace(
-            self,
-            phase1_steps=phase1_steps,
-            phase2_steps=self.total_steps - phase1_steps,
-            steps_for_neutral_share=min(share, self.steps_for_neutral_share),
-        )
+    def without_phase1(self) -> PhaseSchedule:
+        """Returns the schedule for captures without neutral views: as many steps, all of them of phase 2."""
+        return replace(self, phase1_steps=0, phase2_steps=self.total_steps)
 
     @property
     def total_steps(self) -> int:

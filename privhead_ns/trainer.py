@@ -132,7 +132,7 @@ class PrivheadTrainerConfig(TrainerConfig):
             )
         capture = dataparser.check(Path(data))
         phases = pipeline.phases.for_size(max(capture.width, capture.height))
-        pipeline.phases = phases.for_neutral_share(capture.neutral_share)
+        pipeline.phases = phases.without_phase1() if capture.hides_all else phases
         self.data = datamanager.data = Path(data).resolve()
         self.output_dir = self.output_dir.resolve()
         path = self.get_base_dir() / "config.yml"

@@ -100,7 +100,7 @@ def test_measures_a_capture_without_colour_and_where_its_training_starts(
     measurements = run_benchmark([hidden], tmp_path / "out", ["silhouettes", "stage-2"], settings, console)
     assert [(m.label, m.step) for m in measurements] == [("silhouettes alone", 0), ("stage 2", 319)]
     protected = load_protected_capture(tmp_path / "out" / "hidden" / "protected")
-    assert protected.neutral_share == 0
+    assert protected.hides_all
     assert protected.width == 24
     write_report(measurements, [hidden], tmp_path / "out", console)
     assert (tmp_path / "out" / "benchmark.png").stat().st_size > 10_000

@@ -81,16 +81,6 @@ def test_a_step_tells_the_same_whatever_came_before() -> None:
         assert SCHEDULE.learning_rate(step) == schedule.learning_rate(step)
 
 
-def test_few_neutral_views_shorten_phase_1() -> None:
-    third = SCHEDULE.for_neutral_share(0.4)
-    assert (third.phase1_steps, third.phase2_steps) == (SCHEDULE.phase1_steps, SCHEDULE.phase2_steps)
-    tenth = SCHEDULE.for_neutral_share(0.1)
-    assert (tenth.phase1_steps, tenth.total_steps) == (round(0.3 * SCHEDULE.phase1_steps), SCHEDULE.total_steps)
-    assert tenth.for_neutral_share(0.1) == tenth, "the schedule of a resumed run"
-    none = SCHEDULE.for_neutral_share(0.0)
-    assert none.phase(0) == 2 and none.for_neutral_share(0.0) == none
-
-
 def test_a_phase_may_take_no_steps() -> None:
     assert PhaseSchedule(phase1_steps=0).phase(0) == 2
     assert {PhaseSchedule(phase1_steps=5, phase2_steps=0).phase(step) for step in range(5)} == {1}

@@ -43,7 +43,7 @@ class RayCluster:
             UserError: if Ray is not installed, there is no cluster at the address, or it has no room for a job.
         """
         try:
-            import ray
+            import ray  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise UserError('--address needs Ray: pip install ".[batch]", or leave --address out.') from None
         try:
@@ -62,7 +62,7 @@ class RayCluster:
 
     def room(self) -> int:
         """Returns how many jobs the cluster runs at a time, as it is now."""
-        import ray
+        import ray  # pyright: ignore[reportMissingImports]
 
         have = ray.cluster_resources()
         rooms = [have.get("CPU", 0) / self.threads]
@@ -72,9 +72,9 @@ class RayCluster:
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Step | Outcome]:
         """See `Executor`; `join` comes first. Ends all jobs if the caller stops early."""
-        import ray
-        from ray.exceptions import RayError, RayTaskError
-        from ray.util.queue import Queue
+        import ray  # pyright: ignore[reportMissingImports]
+        from ray.exceptions import RayError, RayTaskError  # pyright: ignore[reportMissingImports]
+        from ray.util.queue import Queue  # pyright: ignore[reportMissingImports]
 
         told = Queue(actor_options={"num_cpus": 0})
         work = ray.remote(num_cpus=self.threads, num_gpus=self.gpus, max_retries=RETRIES)(_work)
@@ -105,7 +105,7 @@ class RayCluster:
 
 def _work(name: str, pickled: bytes, told: Any) -> tuple[Any, str | None]:
     """Does a job in a worker of Ray, which has set CUDA_VISIBLE_DEVICES, with as many threads as it gave."""
-    import ray
+    import ray  # pyright: ignore[reportMissingImports]
 
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
     os.environ["OMP_NUM_THREADS"] = str(max(1, int(cpus)))

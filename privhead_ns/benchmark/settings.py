@@ -30,7 +30,7 @@ class Settings:
     def schedule(self, capture: ProtectedCapture) -> PhaseSchedule:
         """Returns the phases of every run on a capture."""
         schedule = PhaseSchedule(phase2_steps=self.phase2_steps).for_size(max(capture.width, capture.height))
-        return schedule.for_neutral_share(capture.neutral_share)
+        return schedule.without_phase1() if capture.hides_all else schedule
 
 
 def check_heads(heads: list[Path]) -> None:

@@ -88,9 +88,9 @@ class ProtectedCapture:
         return all(frame.mask_path is not None for frame in self.frames)
 
     @property
-    def neutral_share(self) -> float:
-        """Share of the views that are neutral."""
-        return sum(frame.kind == "neutral" for frame in self.frames) / len(self.frames)
+    def hides_all(self) -> bool:
+        """Whether every view is protected."""
+        return all(frame.kind == "protected" for frame in self.frames)
 
 
 def load_protected_capture(folder: Path) -> ProtectedCapture:
