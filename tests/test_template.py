@@ -61,22 +61,22 @@ def test_the_average_head_is_a_head() -> None:
 def test_landmarks_tell_the_whole_pose() -> None:
     landmarks = {name: SCALE * ROTATION @ np.array(place) + PLACE for name, place in LANDMARKS.items()}
     posed = pose_template(
-        Template(average_head(), LANDMARKS), front(None), np.array([[0, 0, 0], [9, 9, 9.0]]), np.eye(3)[1], landmarks
+        Template(average_head(), LANDMARKS), front(None), [], np.array([[0, 0, 0], [9, 9, 9.0]]), None, landmarks
     )
     assert np.abs(posed.vertices - (SCALE * average_head().vertices @ ROTATION.T + PLACE)).max() < 1e-9
 
 
 def test_silhouettes_from_the_front_tell_scale_and_place(head: trimesh.Trimesh) -> None:
-    box, direction = np.array([[-1.2, -1, -1], [1, 1, 1.2]]), np.array([1.0, 0.1, 0.1])
-    posed = pose_template(Template(average_head(), {}), front(head), box, direction, {})
-    start = pose_template(Template(average_head(), {}), front(None), box, direction, {})
+    box, direction = np.array([[-1.2, -1, -1], [1, 1, 1.2]]), (1.0, 0.1, 0.1)
+    posed = pose_template(Template(average_head(), {}), front(head), [], box, direction, {})
+    start = pose_template(Template(average_head(), {}), front(None), [], box, direction, {})
     error, before = (np.linalg.norm(mesh.vertices - head.vertices, axis=1).mean() for mesh in (posed, start))
     assert error < 0.04 and before > 0.15
 
 
 def test_without_silhouettes_it_looks_along_the_direction() -> None:
-    box, direction = np.array([[1.0, 1, 1], [3, 3, 3]]), np.array([0.0, -2.0, 0.0])
-    posed = pose_template(Template(average_head(), {}), front(None), box, direction, {})
+    box, direction = np.array([[1.0, 1, 1], [3, 3, 3]]), (0.0, -2.0, 0.0)
+    posed = pose_template(Template(average_head(), {}), front(None), [], box, direction, {})
     tip = posed.vertices[average_head().vertices[:, 0].argmax()]  # of the nose
     assert np.allclose(posed.bounds.mean(axis=0), 2, atol=0.02)
     assert tip[1] == posed.bounds[0, 1] and abs(tip[0] - 2) < 0.05
@@ -118,6 +118,16 @@ def test_protect_poses_it_and_needs_no_masks_then(tmp_path: Path) -> None:
     posed = read_template(path)
     tip = posed.vertices[average_head().vertices[:, 0].argmax()]
     assert tip[1] == pytest.approx(posed.bounds[1, 1])
+
+
+def test_where_the_face_looks_has_to_be_known(tmp_path: Path) -> None:
+    raw = write_raw_capture(tmp_path / "raw")
+    edit(raw, lambda content: [frame.pop("sensitive", None) for frame in content["frames"]])
+    with pytest.raises(UserError, match="give --face-direction X Y Z"):
+        protect(raw, tmp_path / "out", OperatorConfig(), template="average")
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+    protect(raw, tmp_path / "up", OperatorConfig(), template="average", face_direction=(0, 0, 1))
+    read_template(tmp_path / "up" / "template.ply")
 
 
 def test_landmarks_of_a_raw_capture_are_points(tmp_path: Path) -> None:

@@ -14,10 +14,8 @@ from jaxtyping import Bool, Float, UInt16
 from PIL import Image
 from rich.console import Console
 from torch import Tensor
-from trimesh import Trimesh
 
 from privhead_ns.capture.camera import PosedCamera
-from privhead_ns.capture.hull import View
 from privhead_ns.capture.mask_files import check_masks_complete, unused_mask, without_masks
 from privhead_ns.capture.preview import save_preview
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE, load_protected_capture
@@ -32,8 +30,8 @@ from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.operators import Operator, OperatorConfig, quantise
 from privhead_ns.progress import tracked
-from privhead_ns.template.files import TEMPLATE_FILE, Template, choose_template, write_template
-from privhead_ns.template.pose import mean_direction, pose_template
+from privhead_ns.template.files import TEMPLATE_FILE, choose_template, write_template
+from privhead_ns.template.pose import pose_template
 
 Box = tuple[float, float, float, float, float, float]
 """x0 y0 z0 x1 y1 z1 in the capture's own frame."""
@@ -108,6 +106,10 @@ def protect(
     plan, aabb, doubtful = plan_views(capture, surveyed, size, background, aabb)
     width, height = plan.cameras[0].intrinsics.width, plan.cameras[0].intrinsics.height
     _check_margin(width, height, sigma.margin)
+    posed = None
+    if shape is not None:
+        facing = [view for view, private in zip(surveyed.views, is_sensitive, strict=True) if private]
+        posed = pose_template(shape, surveyed.views, facing, aabb, face_direction, capture.landmarks)
     with whole_folder(output_dir) as folder, tracked(range(len(capture.frames)), "Protecting", console) as indices:
         entries = []
         for index in indices:
@@ -130,8 +132,8 @@ def protect(
                 "mm_per_unit": capture.mm_per_unit,
             },
         }
-        if shape is not None:
-            write_template(_posed(shape, capture, surveyed.views, is_sensitive, aabb, face_direction), folder)
+        if posed is not None:
+            write_template(posed, folder)
             content["privhead"]["template"] = TEMPLATE_FILE
         (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
         if preview is not None:
@@ -185,20 +187,6 @@ def magnitude_image(
     if known is not None:
         result[cv2.dilate((~known).astype(np.uint8), np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)) > 0] = 0
     return result
-
-
-def _posed(
-    template: Template,
-    capture: RawCapture,
-    views: Sequence[View],
-    is_sensitive: Sequence[bool],
-    box: Float[np.ndarray, "2 3"],
-    face_direction: Vector | None,
-) -> Trimesh:
-    """Returns the template in the capture's frame; by default it looks at the middle of the sensitive views."""
-    facing = [view for view, private in zip(views, is_sensitive, strict=True) if private]
-    direction = mean_direction(facing, box.mean(axis=0)) if face_direction is None else np.array(face_direction)
-    return pose_template(template, views, box, direction, capture.landmarks)
 
 
 def _check_background(background: Vector) -> None:

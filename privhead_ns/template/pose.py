@@ -12,6 +12,7 @@ from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
 from privhead_ns.capture.hull import View, signed_distance
+from privhead_ns.errors import UserError
 from privhead_ns.template.files import Template
 
 ROUNDS = 6
@@ -24,6 +25,9 @@ TURN_PRIOR, OUTLINE_ERROR = 0.2, 0.02
 """Standard deviations of the rotation from the start in radians, and of outlines in radii of the template."""
 FILLED = 0.7
 """The template's radius over half the box's longest side."""
+LEAST_MEAN = 0.3
+"""Length of the mean of unit vectors towards cameras below which it tells no direction."""
+LEAST_SINE = 0.05
 LEAST_LANDMARKS = 3
 """Fewer do not tell a similarity."""
 
@@ -33,8 +37,9 @@ Vector = Float[np.ndarray, " 3"]
 def pose_template(
     template: Template,
     views: Sequence[View],
+    facing: Sequence[View],
     box: Float[np.ndarray, "2 3"],
-    direction: Vector,
+    direction: Sequence[float] | None,
     landmarks: Mapping[str, Vector],
 ) -> trimesh.Trimesh:
     """Returns the template in the capture's frame.
@@ -46,9 +51,13 @@ def pose_template(
     Args:
         template: a head.
         views: cameras and, where known, silhouettes.
+        facing: those of them that may see the face.
         box: holds the head, roughly.
-        direction: in which the face looks, roughly.
+        direction: in which the face looks, roughly; None for towards the middle of the cameras in `facing`.
         landmarks: places of the face by name.
+
+    Raises:
+        UserError: if the direction of the face is needed, not given, and not told by the cameras.
     """
     mesh = template.mesh
     shared = [name for name in template.landmarks if name in landmarks]
@@ -59,7 +68,8 @@ def pose_template(
         similarity, _, _ = trimesh.registration.procrustes(ours, theirs, reflection=False)
     else:
         up = np.mean([view.camera_to_world[:3, 1] for view in views], axis=0)
-        similarity = _from_box(mesh, box, _facing(direction, up))
+        towards = _middle_of(facing, box.mean(axis=0)) if direction is None else np.array(direction)
+        similarity = _from_box(mesh, box, _facing(towards, up))
     vertices = trimesh.transform_points(mesh.vertices, similarity)
     if all(view.silhouette is not None for view in views):
         height = np.asarray(mesh.vertices)[:, 2]
@@ -79,16 +89,28 @@ def _from_box(
     return similarity
 
 
-def mean_direction(views: Sequence[View], centre: Vector) -> Vector:
-    """Returns the mean of the directions from a centre to the cameras."""
+def _middle_of(views: Sequence[View], centre: Vector) -> Vector:
+    """Returns the mean of the directions from a centre to the cameras.
+
+    Raises:
+        UserError: if they stand all around, so that it means nothing.
+    """
     towards = np.stack([view.camera_to_world[:3, 3] for view in views]) - centre
-    return (towards / np.linalg.norm(towards, axis=1, keepdims=True)).mean(axis=0)
+    mean = (towards / np.linalg.norm(towards, axis=1, keepdims=True)).mean(axis=0)
+    if np.linalg.norm(mean) < LEAST_MEAN:
+        raise UserError(
+            "--template: sensitive photographs were taken from all sides, so where the face looks is unknown: give "
+            "--face-direction X Y Z, or declare those that show no face with --neutral GLOB."
+        )
+    return mean
 
 
 def _facing(direction: Vector, up: Vector) -> Float[np.ndarray, "3 3"]:
     """Returns the rotation that turns +x to `direction` and z as near to `up` as it goes."""
     x = direction / np.linalg.norm(direction)
     y = np.cross(up, x)
+    if np.linalg.norm(y) < LEAST_SINE * np.linalg.norm(up):  # the face looks up: any upright will do
+        y = np.cross(np.eye(3)[np.argmin(np.abs(x))], x)
     y /= np.linalg.norm(y)
     return np.stack([x, y, np.cross(x, y)], axis=1)
 
