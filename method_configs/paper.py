@@ -18,7 +18,7 @@ from .privhead import trainer
 def paper() -> PrivheadTrainerConfig:
     """Returns the trainer: VolSDF's 1024 rays a step, learning rate, weight of Eq. 4 and 100,000 steps in all."""
     pixels = PhasePixelSamplerConfig(
-        neutral_rays=1024, silhouette_rays=0, rays_in_phase2=0, patches=4, patch_size=16, background_share=1.0
+        neutral_rays=1024, silhouette_rays=0, neutral_rays_in_phase2=0, patches=4, patch_size=16, background_share=1.0
     )
     phases = PhaseSchedule(
         phase1_steps=30_000,

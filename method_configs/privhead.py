@@ -56,9 +56,11 @@ privhead = MethodSpecification(
 def full_rgb() -> PrivheadPipelineConfig:
     """Returns the pipeline that sees colour everywhere: as many steps, as many rays in each, and no patches."""
     ours = PhasePixelSamplerConfig()
-    rays = ours.rays_in_phase2 + ours.patches * ours.patch_size**2
+    rays = ours.neutral_rays_in_phase2 + ours.patches * ours.patch_size**2
     return PrivheadPipelineConfig(
-        datamanager=FullRgbDataManagerConfig(pixel_sampler=PhasePixelSamplerConfig(rays_in_phase2=rays, patches=0)),
+        datamanager=FullRgbDataManagerConfig(
+            pixel_sampler=PhasePixelSamplerConfig(neutral_rays_in_phase2=rays, patches=0)
+        ),
         model=PrivheadModelConfig(curvature_weight=0.1),  # 0.4 is 9 % worse on the scanned head
         phases=PhaseSchedule(lipschitz=0.0, gradient=0.0, surface_magnitude=0.0),
     )

@@ -221,6 +221,7 @@ class PrivheadTrainer(Trainer):
             warning = painted_warning(cast(PrivheadModel, self.pipeline.model))
             raise UserError(f"{stopped} {warning}".rstrip()) from None
         finally:
+            torch.set_flush_denormal(False)
             signal.signal(signal.SIGINT, before)
 
     def _interrupt(self, *_: object) -> None:

@@ -110,7 +110,7 @@ def source(method: str, capture: Path) -> Source:
     config = METHODS[method]()
     config.datamanager.data = capture
     pixels = config.datamanager.pixel_sampler
-    pixels.neutral_rays, pixels.rays_in_phase2, pixels.patch_size = 64, 32, 8
+    pixels.neutral_rays, pixels.neutral_rays_in_phase2, pixels.patch_size = 64, 32, 8
     config.phases.phase1_steps = config.phases.phase2_steps = 1
     if method == "privhead-rgb":
         config.datamanager.dataparser.photographs = capture.parent / "raw"

@@ -13,8 +13,6 @@ from torch import Tensor
 
 Pixels = Int[Tensor, "n 3"]
 """Rows of (image, y, x), images numbered as they lie in the batch."""
-NEUTRAL_FACTOR = 3
-"""How much likelier single pixels of phase 2 come from a neutral view than from a protected one, which has patches."""
 
 
 @dataclass
@@ -27,8 +25,8 @@ class PhasePixelSamplerConfig(PixelSamplerConfig):
     """Pixels of neutral views per step of phase 1."""
     silhouette_rays: int = 256
     """Pixels of protected views per step of phase 1, where only the silhouette counts."""
-    rays_in_phase2: int = 256
-    """Single pixels per step of phase 2: of neutral views, and of protected ones where few views are neutral."""
+    neutral_rays_in_phase2: int = 256
+    """Pixels of neutral views per step of phase 2; of protected ones where there are no neutral views."""
     patches: int = 4
     """Patches of protected views per step of phase 2."""
     patch_size: int = 14
@@ -77,22 +75,12 @@ class PhasePixelSampler(PixelSampler):
             if "mask" in image_batch:
                 pixels.append(self.draw("protected", self.config.silhouette_rays))
             return self.gather(image_batch, torch.cat(pixels))
-        neutral = round(self.neutral_share() * self.config.rays_in_phase2)
-        pixels = torch.cat(
-            [self.draw("neutral", neutral), self.draw("protected", self.config.rays_in_phase2 - neutral)]
-        )
+        kind = "neutral" if len(self.pools["neutral"]) else "protected"
+        pixels = self.draw(kind, self.config.neutral_rays_in_phase2)
         if self.config.patches == 0:
             return self.gather(image_batch, pixels)
         patches = self.patches(image_batch["image"].shape)
         return self.gather(image_batch, torch.cat([pixels, patches.flatten(0, 2)])) | {"patches": patches.shape[:3]}
-
-    def neutral_share(self) -> float:
-        """Returns the share of single pixels of phase 2 that come from neutral views: all where they are a third.
-
-        Fewer neutral views get fewer, or each of their pixels would outweigh those of protected views.
-        """
-        neutral, protected = (len(self.pools[kind]) for kind in ("neutral", "protected"))
-        return min(1.0, NEUTRAL_FACTOR * neutral / (neutral + protected))
 
     def fill_pools(self, image_batch: dict[str, Tensor]) -> None:
         """Lists, once, the pixels to draw from; Nerfstudio hands out the same cached batch every step."""
