@@ -14,7 +14,7 @@ from PIL import Image
 from raw_folder import DISTANCE, FOCAL, SIZE, VIEWS, disc, edit, look_at, photograph, ring, write_raw_capture
 
 from privhead_ns.audit.heads import load_subject
-from privhead_ns.capture.camera import Intrinsics
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.crop import Sphere, crop_camera, distorted_pixels, native_size, seen_by
 from privhead_ns.capture.exposure import view_gains
 from privhead_ns.capture.hull import View, head_box
@@ -328,3 +328,10 @@ def test_what_the_owner_is_unsure_of_is_stored_as_unknown(tmp_path: Path, size: 
     assert not np.asarray(Image.open(frames[2].path))[~known].any()
     protect(raw, tmp_path / "bare", OperatorConfig(), size=size, ignore_masks=True)
     assert not (tmp_path / "bare/known").exists()
+
+
+def test_a_photograph_whose_pixels_are_far_finer_than_the_views_takes_no_more_memory() -> None:
+    rgb = np.full((30, 40, 3), 128, np.uint8)
+    source, target = Intrinsics(40, 30, 1e12, 1e12, 20.0, 15.0), Intrinsics(8, 8, 1e-3, 1e-3, 4.0, 4.0)
+    view = seen_by(PosedCamera(np.eye(4), target), rgb, None, np.eye(4), source, BLACK)
+    assert view.rgb.shape == (8, 8, 3) and view.known is not None and not view.known.any()

@@ -129,8 +129,8 @@ def _resampled(
 ) -> ViewPixels:
     """Resamples a photograph; where it is finer, blocks of its pixels are averaged first, and samples in each pixel."""
     ratio = max(source.fl_x, source.fl_y) / min(target.fl_x, target.fl_y)
-    block = max(1, int(ratio / SAMPLES))
-    finer = max(1, int(np.ceil(ratio / block - 1e-6)))
+    block = max(1, int(min(ratio / SAMPLES, max(rgb.shape))))
+    finer = max(1, int(np.ceil(min(ratio / block, 2 * SAMPLES) - 1e-6)))
     pixels, valid = distorted_pixels(view_rays(target, finer) @ turn.T, source)
     limit = np.array([source.width, source.height]) - 0.5
     inside = valid & (pixels >= -0.5).all(axis=1) & (pixels <= limit).all(axis=1)
