@@ -335,3 +335,18 @@ def test_a_photograph_whose_pixels_are_far_finer_than_the_views_takes_no_more_me
     source, target = Intrinsics(40, 30, 1e12, 1e12, 20.0, 15.0), Intrinsics(8, 8, 1e-3, 1e-3, 4.0, 4.0)
     view = seen_by(PosedCamera(np.eye(4), target), rgb, None, np.eye(4), source, BLACK)
     assert view.rgb.shape == (8, 8, 3) and view.known is not None and not view.known.any()
+
+
+def test_a_camera_that_sees_less_than_a_pixel_of_the_head_is_named(tmp_path: Path) -> None:
+    raw = write_raw_capture(tmp_path / "raw", masks=False)
+
+    def move(content: dict) -> None:
+        matrix = np.array(content["frames"][3]["transform_matrix"])
+        matrix[:3, 2], matrix[:3, 3] = (1.0, 0.0, 0.0), (4e5, 0.0, 0.0)
+        matrix[:3, 0], matrix[:3, 1] = (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
+        content["frames"][3]["transform_matrix"] = matrix.tolist()
+
+    edit(raw, move)
+    box = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
+    with pytest.raises(UserError, match=r"view_3.png: its camera sees less than a pixel"):
+        protect(raw, tmp_path / "out", OperatorConfig(), box=box)

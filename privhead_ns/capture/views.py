@@ -156,8 +156,18 @@ def _plan(
 
 
 def _cameras(frames: Sequence[RawFrame], sphere: Sphere, size: int) -> list[PosedCamera]:
-    """Returns the cameras of all views."""
+    """Returns the cameras of all views.
+
+    Raises:
+        UserError: if a camera stands in the middle of the head, or sees less than a pixel of it.
+    """
     native = [native_size(frame.camera_to_world, frame.intrinsics, sphere) for frame in frames]
+    for frame, side in zip(frames, native, strict=True):
+        if not side >= 1 or np.array_equal(frame.camera_to_world[:3, 3], sphere.center):
+            raise UserError(
+                f"{frame.name}: its camera sees less than a pixel of the head, or stands in its middle; correct its "
+                "pose and focal length, or drop the frame."
+            )
     if _about_the_head(frames, sphere, native):
         size = min(size, frames[0].intrinsics.width)
         return [PosedCamera(frame.camera_to_world, resized(frame.intrinsics, size)) for frame in frames]
