@@ -61,7 +61,7 @@ def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two protected captures."""
     folder = tmp_path_factory.mktemp("batch")
     write_demo_capture(folder / "raw", 32)
-    protect(folder / "raw", folder / "good", OperatorConfig())
+    protect(folder / "raw", folder / "good", OperatorConfig(), template="average")
     protect(write_raw_capture(folder / "ball"), folder / "other", OperatorConfig())
     return folder
 
@@ -174,7 +174,7 @@ def test_to_another_machine_goes_what_training_reads_and_nothing_beside_it(
     (record,) = module.outcomes([head], tmp_path / "out", SETTINGS, Here(), QUIET)  # type: ignore[arg-type]
     assert record == Record("good", "trained", 1.0, 42, "good/head.ply", digest=head.digest)
     packed = module.pack(folder, module.files(load_protected_capture(folder)))
-    assert b"photograph.jpg" not in packed and b"transforms.json" in packed
+    assert b"photograph.jpg" not in packed and b"transforms.json" in packed and b"template.ply" in packed
     shipped = train_shipped(packed, head, SETTINGS, QUIET)
     (tmp_path / "there").mkdir()
     assert receive(shipped, tmp_path / "there").status == "trained"

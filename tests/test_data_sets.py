@@ -28,14 +28,14 @@ from data_sets import (
 from PIL import Image
 from rich.console import Console
 
-from privhead_ns.capture.camera import PosedCamera
+from privhead_ns.capture.camera import PosedCamera, farthest_first
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.evaluate import evaluate
 from privhead_ns.mesh.files import load_mesh
 from privhead_ns.mesh.raycast import RayScene
 from privhead_ns.prepare import person
-from privhead_ns.prepare.choose import choose_views, spread
+from privhead_ns.prepare.choose import choose_views
 from privhead_ns.prepare.prepare import prepare
 from privhead_ns.prepare.readers.detect import read_posed
 from privhead_ns.prepare.readers.facescape import read_facescape
@@ -192,8 +192,8 @@ def test_vertices_of_obj_files_keep_their_order(tmp_path: Path) -> None:
 def test_views_are_spread_evenly() -> None:
     angles = np.arange(12) * np.pi / 6
     directions = np.stack([np.cos(angles), np.sin(angles), 0 * angles], axis=1)
-    assert np.diff(sorted(spread(directions, 4))).tolist() == [3, 3, 3]
-    assert sorted(spread(np.repeat(directions[:1], 3, axis=0), 3)) == [0, 1, 2]
+    assert np.diff(sorted(farthest_first(directions, 0)[:4])).tolist() == [3, 3, 3]
+    assert sorted(farthest_first(np.repeat(directions[:1], 3, axis=0), 0)) == [0, 1, 2]
     poses = np.tile(np.eye(4), (12, 1, 1))
     poses[:, :3, 3] = 7 + 3 * directions
     sensitive = [index % 2 == 0 for index in range(12)]

@@ -20,10 +20,11 @@ from privhead_ns.benchmark import benchmark
 from privhead_ns.benchmark.benchmark import run_benchmark, run_neutral_views
 from privhead_ns.benchmark.figures import save_figures
 from privhead_ns.benchmark.neutral_report import curves, means, table, write_neutral_report
-from privhead_ns.benchmark.neutral_views import Selection, farthest_first, select
+from privhead_ns.benchmark.neutral_views import Selection, select
 from privhead_ns.benchmark.results import FewerNeutral, Measurement
 from privhead_ns.benchmark.settings import Settings
 from privhead_ns.benchmark.variants import Variant
+from privhead_ns.capture.camera import farthest_first
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.evaluate import load_truth

@@ -15,10 +15,13 @@ from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.data.dataparser import PrivheadDataParserConfig
+from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.raycast import RayScene
 from privhead_ns.model.template import template_sdf
 from privhead_ns.operators import OperatorConfig
+from privhead_ns.start import SLACK, start_sdf
 from privhead_ns.template.average_head import LANDMARKS, average_head
 from privhead_ns.template.files import Template, choose_template, read_template, write_template
 from privhead_ns.template.pose import pose_template
@@ -97,6 +100,11 @@ def test_files_hold_geometry_alone(tmp_path: Path) -> None:
     painted.export(tmp_path / "painted.ply")
     with pytest.raises(UserError, match="more than vertices and faces"):
         read_template(tmp_path / "painted.ply")
+    loose = trimesh.Trimesh(np.concatenate([ball.vertices, [[0.1, 0.2, 0.3]]]), ball.faces, process=False)
+    write_template(loose, tmp_path)
+    with pytest.raises(UserError, match="more than vertices and faces"):
+        read_template(tmp_path / "template.ply")
+    assert len(choose_template(str(tmp_path / "template.ply")).mesh.vertices) == len(ball.vertices)
     open_ball = trimesh.Trimesh(ball.vertices, ball.faces[5:], process=False)
     write_template(open_ball, tmp_path)
     with pytest.raises(UserError, match="not a closed surface"):
@@ -134,3 +142,21 @@ def test_landmarks_of_a_raw_capture_are_points(tmp_path: Path) -> None:
     raw = write_raw_capture(tmp_path / "raw", face_landmarks={"chin": [0, 1]})
     with pytest.raises(UserError, match="face_landmarks must name points of three finite numbers"):
         protect(raw, tmp_path / "out", OperatorConfig())
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_training_starts_inside_hull_and_template(tmp_path: Path, masks: bool) -> None:
+    raw = write_raw_capture(tmp_path / "raw", masks=masks)
+    protect(raw, tmp_path / "out", OperatorConfig(), template="average", face_direction=(1, 0, 0))
+    outputs = PrivheadDataParserConfig(data=tmp_path / "out").setup().get_dataparser_outputs()
+    sdf, frame = start_sdf(PrivheadDataset(outputs)), outputs.metadata["frame"]
+    mesh = read_template(tmp_path / "out" / "template.ply")
+    moved = trimesh.Trimesh(frame.to_training(mesh.vertices), mesh.faces, process=False)
+    points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) - 0.5
+    assert sdf is not None
+    found, template = sdf(points), template_sdf(moved)(points)
+    if masks:
+        assert (found >= template - SLACK - 1e-6).all() and (found > template - SLACK + 1e-3).any()
+        assert (found < 0).any()
+    else:
+        torch.testing.assert_close(found, template)

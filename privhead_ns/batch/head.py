@@ -86,8 +86,8 @@ def read_head(folder: Path, millimetres: bool) -> Head:
 
 def files(capture: ProtectedCapture) -> list[Path]:
     """Returns transforms.json and the files that it lists, and no other that lies beside them."""
-    listed = [path for f in capture.frames for path in (f.path, f.mask_path, f.known_path) if path is not None]
-    return [capture.folder / "transforms.json", *dict.fromkeys(listed)]
+    listed = [capture.template_path, *(path for f in capture.frames for path in (f.path, f.mask_path, f.known_path))]
+    return [capture.folder / "transforms.json", *dict.fromkeys(path for path in listed if path is not None)]
 
 
 def train_head(head: Head, folder: Path, settings: Settings, console: Console) -> Record:

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
 
-from privhead_ns.capture.camera import look_at_centre
+from privhead_ns.capture.camera import farthest_first, look_at_centre
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.sensitivity import classify
 from privhead_ns.errors import UserError
@@ -85,21 +84,3 @@ def select(head: Path, counts: Sequence[int], layouts: Sequence[Layout]) -> list
             same_as: Layout = next(name for name in LAYOUTS if kept[name] == kept[layout])
             selections.append(Selection(layout, count, tuple(protected), same_as))
     return selections
-
-
-def farthest_first(directions: Float[np.ndarray, "n 3"], start: int) -> list[int]:
-    """Orders unit vectors so that each is the one farthest from all before it (Gonzalez 1985).
-
-    The first k of them are spread evenly: no k vectors have more than twice their smallest mutual distance.
-
-    Args:
-        directions: unit vectors; at least one.
-        start: index of the first.
-    """
-    order = [start]
-    distances = np.linalg.norm(directions - directions[start], axis=1)
-    while len(order) < len(directions):
-        distances[order] = -1.0
-        order.append(int(distances.argmax()))
-        distances = np.minimum(distances, np.linalg.norm(directions - directions[order[-1]], axis=1))
-    return order

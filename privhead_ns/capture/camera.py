@@ -1,4 +1,4 @@
-"""Cameras: intrinsics, the point that all look at, and the frame in which their poses are kept."""
+"""Cameras: intrinsics, the point that all look at, the frame of their poses, and an even choice of them."""
 
 from __future__ import annotations
 
@@ -83,3 +83,21 @@ def frame_origin(poses: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, " 3"]:
     if not 0 < FAR * distance < np.linalg.norm(centre):
         return np.zeros(3)
     return np.round(centre, max(0, -math.floor(math.log10(distance))))
+
+
+def farthest_first(directions: Float[np.ndarray, "n 3"], start: int) -> list[int]:
+    """Orders unit vectors so that each is the one farthest from all before it (Gonzalez 1985).
+
+    The first k of them are spread evenly: no k vectors have more than twice their smallest mutual distance.
+
+    Args:
+        directions: unit vectors; at least one.
+        start: index of the first.
+    """
+    order = [start]
+    distances = np.linalg.norm(directions - directions[start], axis=1)
+    while len(order) < len(directions):
+        distances[order] = -1.0
+        order.append(int(distances.argmax()))
+        distances = np.minimum(distances, np.linalg.norm(directions - directions[order[-1]], axis=1))
+    return order

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from privhead_ns.capture.camera import farthest_first
 from privhead_ns.errors import UserError
 
 Counts = tuple[int, int]
@@ -38,23 +39,8 @@ def choose_views(
                 f"--views asks for {count} {kind} views, but there are {len(views)}: ask for fewer, or declare more "
                 f"with --{kind} GLOB."
             )
-        chosen += views[spread(directions[views], count)].tolist()
+        if count:
+            facing = directions[views]
+            first = int(np.argmax(facing @ facing.mean(axis=0)))
+            chosen += views[farthest_first(facing, first)[:count]].tolist()
     return sorted(chosen)
-
-
-def spread(directions: Float[np.ndarray, "n 3"], count: int) -> list[int]:
-    """Returns directions far from each other: each next one is the farthest from those before (Gonzalez 1985).
-
-    Args:
-        directions: unit vectors.
-        count: at most n.
-    """
-    if count == 0:
-        return []
-    nearest = np.full(len(directions), np.inf)
-    chosen = [int(np.argmax(directions @ directions.mean(axis=0)))]
-    while len(chosen) < count:
-        nearest = np.minimum(nearest, 1 - directions @ directions[chosen[-1]])
-        nearest[chosen] = -1  # two photographs may have one direction
-        chosen.append(int(np.argmax(nearest)))
-    return chosen

@@ -39,6 +39,7 @@ def choose_template(name: str) -> Template:
         raise UserError(f"--template {name} is not a closed surface; close its holes, or pass --template {AVERAGE}.")
     if mesh.volume < 0:
         mesh.invert()
+    mesh.remove_unreferenced_vertices()
     return Template(mesh, {})
 
 
@@ -51,13 +52,14 @@ def read_template(path: Path) -> trimesh.Trimesh:
     """Reads the template of a protected capture.
 
     Raises:
-        UserError: if the file holds anything but the geometry of a closed surface, as `write_template` writes it.
+        UserError: if the file holds anything but the geometry of a closed surface, as `write_template` writes it: a
+            vertex of no face, for one, which could carry anything.
     """
     mesh = load_mesh(path)
     whole = trimesh.load(path, force="mesh", process=False)
     assert isinstance(whole, trimesh.Trimesh)
     geometry = trimesh.Trimesh(whole.vertices, whole.faces, process=False).export(file_type="ply")
-    if geometry != path.read_bytes():
+    if geometry != path.read_bytes() or not whole.referenced_vertices.all():
         raise UserError(f"{path} holds more than vertices and faces; protect the photographs again.")
     if not mesh.is_watertight:
         raise UserError(f"{path} is not a closed surface; protect the photographs again.")
