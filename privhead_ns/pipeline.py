@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
+from jaxtyping import Float
 from nerfstudio.data.datamanagers.base_datamanager import DataManagerConfig
 from nerfstudio.data.utils.dataloaders import FixedIndicesEvalDataloader
 from nerfstudio.engine.callbacks import TrainingCallback, TrainingCallbackAttributes, TrainingCallbackLocation
@@ -15,6 +16,7 @@ from nerfstudio.pipelines.base_pipeline import VanillaPipeline, VanillaPipelineC
 from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.viewer.viewer_elements import ViewerText
 from rich.progress import track
+from torch import Tensor
 
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
 from privhead_ns.data.dataset import PrivheadDataset
@@ -22,6 +24,7 @@ from privhead_ns.data.description import PLAIN
 from privhead_ns.errors import UserError
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
+from privhead_ns.model.keep_start import keep_start
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.opening_view import OpeningView
 from privhead_ns.optimizer import DampedAdamConfig
@@ -31,6 +34,8 @@ from privhead_ns.start import start_sdf
 EXTRA_STATE = "_model._extra_state"
 """Key of `PrivheadModel.get_extra_state` in the state of a pipeline."""
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
+TOLD = 0.5
+"""Share of the surface from which on training says that it kept the start."""
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 
 
@@ -53,6 +58,8 @@ class PrivheadPipeline(VanillaPipeline):
 
     config: PrivheadPipelineConfig
     datamanager: PrivheadDataManager
+    start: Float[Tensor, "x y z"] | None = None
+    """Signed distances that training starts from, if silhouettes or a template give them."""
 
     def __init__(self, config: PrivheadPipelineConfig, *args, **kwargs) -> None:
         super().__init__(config, *args, **kwargs)
@@ -76,7 +83,9 @@ class PrivheadPipeline(VanillaPipeline):
         agreement = Agreement(magnitudes, interior, cameras.camera_to_worlds, lenses)
         cast(PrivheadModel, self.model).compare_patches(agreement)
         if (sdf := start_sdf(dataset)) is not None:
-            cast(HeadField, self.model.field).start_as(sdf)
+            head = cast(HeadField, self.model.field)
+            head.start_as(sdf)
+            self.start = head.sdf_grids().detach()
 
     def set_step(self, step: int) -> None:
         """Brings data, losses, β and viewer to the phase of a step."""
@@ -86,6 +95,22 @@ class PrivheadPipeline(VanillaPipeline):
         model.set_schedule(phases.weights(step), phases.beta(step))
         sees = "colour of neutral views" if phases.phase(step) == 1 else "magnitude of protected views"
         self.progress.value = f"phase {phases.phase(step)} ({sees}), step {step} of {phases.total_steps}"
+
+    def keep_start(self) -> None:
+        """Goes back to the start where training made the views agree no better, if they are compared; says how much."""
+        model = cast(PrivheadModel, self.model)
+        if self.start is None or model.agreement is None:
+            return
+        poses = model.corrections.moved(model.agreement.poses).detach()
+        share = keep_start(cast(HeadField, model.field), self.start, model.agreement, poses)
+        if share > TOLD:
+            CONSOLE.print(
+                f"On {share:.0%} of the surface training did not make the views agree better, as where the head shines "
+                "or moves: the shape of the start is kept there.",
+                style="bold yellow",
+                soft_wrap=True,
+                highlight=False,
+            )
 
     def forget_painted_colors(self) -> bool:
         """Forgets the colours that training painted where no neutral view looks; returns whether there were such.
@@ -144,10 +169,16 @@ class PrivheadPipeline(VanillaPipeline):
                     if isinstance(config, DampedAdamConfig):
                         group["damping"] = config.damping * masked
 
-        callback = TrainingCallback(
-            [TrainingCallbackLocation.BEFORE_TRAIN_ITERATION], start_step, update_every_num_iters=1
-        )
-        return [callback, *super().get_training_callbacks(attributes)]
+        def end_step(step: int) -> None:
+            if step + 1 == self.config.phases.total_steps:
+                self.keep_start()
+
+        before, after = TrainingCallbackLocation.BEFORE_TRAIN_ITERATION, TrainingCallbackLocation.AFTER_TRAIN_ITERATION
+        callbacks = [
+            TrainingCallback([before], start_step, update_every_num_iters=1),
+            TrainingCallback([after], end_step, update_every_num_iters=1),
+        ]
+        return [*callbacks, *super().get_training_callbacks(attributes)]
 
     def get_average_eval_image_metrics(
         self, step: int | None = None, output_path: Path | None = None, get_std: bool = False

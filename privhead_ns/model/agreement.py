@@ -23,6 +23,10 @@ RADIUS = 3
 """Pixels from the middle of a patch to its sides."""
 FACING = 0.2
 """Least cosine between the normal and the direction to a camera."""
+FRONTAL, FEWEST, FRONTAL_FACING = 12, 3, 0.3
+"""Views that are compared with each other about a place, those that it faces most; fewest of them that say anything
+together; and their `FACING`.
+"""
 NOISE = 0.005
 """Standard deviation of magnitudes, in colour units per pixel, below which a patch counts as flat."""
 NOT_SEEN = -2.0
@@ -82,16 +86,54 @@ class Agreement(nn.Module):
             view: number of the view that found each place.
             poses: `self.poses`, or what is known better of them by now.
         """
-        distance = (places - poses[view, :, 3]).norm(dim=-1).detach()
-        step = (distance / self.intrinsics[view, 0])[:, None, None]
-        u, v = tangents(normals)
-        patch = places[:, None] + step * (self.offsets[:, :1] * u[:, None] + self.offsets[:, 1:] * v[:, None])
-        patches = self.look_up(patch, normals, torch.cat([view[:, None], self.neighbours[view]], dim=1), poses)
+        patches = self.patches(places, normals, torch.cat([view[:, None], self.neighbours[view]], dim=1), poses)
         ncc = correlation(patches.values[:, :1], patches.values[:, 1:])
         ncc = torch.where(patches.seen[:, :1] & patches.seen[:, 1:], ncc, NOT_SEEN)
         best = ncc.topk(min(BEST, ncc.shape[1]), dim=1).values
         good = best > NOT_SEEN
         return torch.where(good, best, 0).sum(dim=1) / good.sum(dim=1).clamp(min=1), good.any(dim=1)
+
+    @torch.no_grad()
+    def among_views(
+        self, places: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], poses: Float[Tensor, "views 3 4"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Returns the mean NCC over all pairs of the views that each place faces most, and how much that says.
+
+        Args:
+            places: on a surface.
+            normals: unit normals there.
+            poses: as in `forward`.
+
+        Returns:
+            The NCC, and the share of the patches' variance that is not noise: 0 where they are flat, or where fewer
+            than `FEWEST` views see the place.
+        """
+        to_cameras = F.normalize(poses[:, :, 3] - places[:, None], dim=-1)
+        cosine, chosen = (to_cameras * normals[:, None]).sum(dim=-1).topk(min(FRONTAL, len(poses)), dim=1)
+        patches = self.patches(places, normals, chosen, poses)
+        seen = (patches.seen & (cosine > FRONTAL_FACING)).float()
+        count = seen.sum(dim=1)
+        values = patches.values - patches.values.mean(dim=-1, keepdim=True)
+        variance = values.square().mean(dim=-1)
+        values = seen[..., None] * values / (variance + NOISE**2).sqrt()[..., None]
+        of_pairs = values.sum(dim=1).square().mean(dim=-1) - values.square().mean(dim=-1).sum(dim=1)
+        texture = (seen * variance).sum(dim=1) / count.clamp(min=1)
+        return of_pairs / (count * (count - 1)).clamp(min=1), (count >= FEWEST) * texture / (texture + NOISE**2)
+
+    def patches(
+        self,
+        places: Float[Tensor, "rays 3"],
+        normals: Float[Tensor, "rays 3"],
+        views: Int[Tensor, "rays chosen"],
+        poses: Float[Tensor, "views 3 4"],
+    ) -> Patches:
+        """Returns the magnitudes on the tangent plane of each place, as many pixels apart as in its first view."""
+        first = views[:, 0]
+        distance = (places - poses[first, :, 3]).norm(dim=-1).detach()
+        step = (distance / self.intrinsics[first, 0])[:, None, None]
+        u, v = tangents(normals)
+        points = places[:, None] + step * (self.offsets[:, :1] * u[:, None] + self.offsets[:, 1:] * v[:, None])
+        return self.look_up(points, normals, views, poses)
 
     def look_up(
         self,

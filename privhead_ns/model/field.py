@@ -100,6 +100,13 @@ class HeadField(nn.Module):
         values = np.where(others, np.abs(values), values)
         start.copy_(torch.from_numpy(gaussian_filter(values, SMOOTHING)))
 
+    @torch.no_grad()
+    def set_sdf(self, sdf: Float[Tensor, "x y z"]) -> None:
+        """Sets the signed distances on the finest grid."""
+        for grid in self.sdf_grids.grids:
+            grid.zero_()
+        self.sdf_grids.grids[-1].copy_(sdf)
+
     @property
     def beta(self) -> Float[Tensor, ""]:
         """β in capture units."""
