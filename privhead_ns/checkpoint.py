@@ -65,18 +65,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def fitting(load_config: Path, path: Path) -> Iterator[None]:
-    """Tells in a sentence that a model cannot be made of a config.yml and a checkpoint.
+    """Raises a UserError if building a model from a config.yml and a checkpoint fails.
 
     Args:
         load_config: the config.yml.
         path: the checkpoint.
 
     Raises:
-        UserError: if anything but the disk fails, for either may hold any value.
+        UserError: on any exception but OSError, since both files may hold any value.
     """
     try:
         yield
-    except OSError:
+    except (OSError, UserError):
         raise
     except Exception as error:
         raise UserError(

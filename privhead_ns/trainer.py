@@ -58,7 +58,7 @@ class PrivheadTrainerConfig(TrainerConfig):
             UserError: if it is no config.yml of this package.
         """
         if self.load_config is not None:
-            read_config_file(self.load_config)
+            read_own_config(self.load_config)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Keeps a viewer that is put in later on the host of the first.
@@ -173,6 +173,20 @@ class PrivheadTrainerConfig(TrainerConfig):
                     f"There is no file {self.load_checkpoint}; give --load-checkpoint a .ckpt file of a run."
                 )
             read_checkpoint(self.load_checkpoint)
+
+
+def read_own_config(path: Path) -> PrivheadTrainerConfig:
+    """Reads the config.yml of a run of this package without running code that it names.
+
+    Raises:
+        UserError: if there is no such file, it belongs to another method, or it names what no run of this package does.
+    """
+    config = read_config_file(path)
+    pipeline = config.pipeline if isinstance(config, PrivheadTrainerConfig) else None
+    ours = isinstance(pipeline, PrivheadPipelineConfig)
+    if not ours or not isinstance(pipeline.datamanager, PrivheadDataManagerConfig):
+        raise UserError(f"{path} belongs to another method; give the config.yml of an `ns-train privhead` run.")
+    return config
 
 
 def check_not_shared(viewer: ViewerConfig, allowed: bool) -> None:

@@ -55,7 +55,7 @@ def run_all(jobs: Sequence[Job], executor: Executor | None, console: Console) ->
         ended = run_jobs(jobs, [job.name for job in jobs], executor, console)
     outcomes = {outcome.name: outcome for outcome in ended}
     if failed := [outcome for outcome in outcomes.values() if outcome.error]:
-        raise UserError("\n".join(f"{outcome.name} failed: {outcome.error}" for outcome in failed))
+        raise UserError(" ".join(f"{outcome.name} failed: {outcome.error}" for outcome in failed))
     return [outcomes[job.name].result for job in jobs]
 
 

@@ -13,8 +13,6 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.checkpoint import find_checkpoint, fitting, read_checkpoint
-from privhead_ns.config_file import read_config_file
-from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.description import restore
 from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.errors import UserError
@@ -22,7 +20,7 @@ from privhead_ns.mesh.extract import extract_mesh
 from privhead_ns.mesh.files import check_target, save_mesh
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.pipeline import EXTRA_STATE, PrivheadPipelineConfig, check_version, warn_if_painted
-from privhead_ns.trainer import PrivheadTrainerConfig
+from privhead_ns.trainer import PrivheadTrainerConfig, read_own_config
 
 
 def export_mesh(
@@ -93,11 +91,7 @@ def read_config(load_config: Path) -> PrivheadTrainerConfig:
         UserError: if there is no such run, it is not of this package, or names what no run of it does.
     """
     newest([load_config])
-    config = read_config_file(load_config)
-    pipeline = config.pipeline if isinstance(config, PrivheadTrainerConfig) else None
-    ours = isinstance(pipeline, PrivheadPipelineConfig)
-    if not ours or not isinstance(pipeline.datamanager, PrivheadDataManagerConfig):
-        raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
+    config = read_own_config(load_config)
     config.locate(load_config.parent)
     return config
 
