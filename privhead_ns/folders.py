@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, readable by their owner alone, and that no killed process leaves behind."""
+"""Folders and files that appear whole or not at all, and of which a killed process leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -78,6 +78,31 @@ def temporary_folder(path: Path) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary name beside `path`; the file written there takes its place at the end, or goes on an error.
+
+    What processes that do not run any more have left of the same kind is removed first.
+
+    Raises:
+        OSError: of `path`, if the system refuses.
+    """
+    for stale in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
+        owner = stale.stem.removeprefix(f".{path.stem}-")
+        if owner.isdecimal() and not runs(int(owner)):
+            stale.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, temporary, str(temporary)):  # a write that fails names no file
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def runs(process: int) -> bool:

@@ -23,7 +23,7 @@ from privhead_ns.config_file import read_config_file
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.files import replacing
+from privhead_ns.folders import replacing
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
 from privhead_ns.run_folder import anonymous_host, config_being_loaded, disk_errors, portable, resolved

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from privhead_ns.errors import UserError
-from privhead_ns.folders import check_new_folder, make_private, temporary_folder, whole_folder
-from privhead_ns.mesh.files import replacing
+from privhead_ns.folders import check_new_folder, make_private, replacing, temporary_folder, whole_folder
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 import zipfile
@@ -18,6 +17,7 @@ from privhead_ns.capture.protected import ProtectedCapture, load_protected_captu
 from privhead_ns.errors import UserError
 from privhead_ns.folders import temporary_folder
 from privhead_ns.phases import PhaseSchedule
+from privhead_ns.text_files import write_json
 
 RECORD, PICTURE, LOG = "head.json", "head.png", "train.log"
 """Files in a finished head's folder, beside its mesh."""
@@ -125,7 +125,7 @@ def train_head(head: Head, folder: Path, settings: Settings, console: Console) -
         shutil.rmtree(folder / EXPERIMENT)
     seconds, vertices = round(time.monotonic() - start, 1), len(mesh.vertices)
     record = Record(head.name, "trained", seconds, vertices, f"{head.name}/{path.name}", digest=head.digest)
-    (folder / RECORD).write_text(json.dumps(asdict(record), indent=1))
+    write_json(folder / RECORD, asdict(record))
     return record
 
 

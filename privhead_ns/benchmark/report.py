@@ -15,12 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from privhead_ns.benchmark.figures import save_figures
-from privhead_ns.benchmark.results import Measurement, write_json
+from privhead_ns.benchmark.results import Measurement
 from privhead_ns.benchmark.variants import ORACLE, OURS, PAPER, STAGE_1, VARIANTS
 from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.folders import replacing
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
 from privhead_ns.mesh.evaluate import MEASURE
-from privhead_ns.mesh.files import load_mesh, replacing
+from privhead_ns.mesh.files import load_mesh
+from privhead_ns.text_files import write_json
 
 Figures = dict[str, Callable[[Measurement], float | None]]
 

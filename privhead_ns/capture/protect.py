@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from privhead_ns.operators import Operator, OperatorConfig, quantise
 from privhead_ns.progress import tracked
 from privhead_ns.template.files import TEMPLATE_FILE, choose_template, write_template
 from privhead_ns.template.pose import pose_template
+from privhead_ns.text_files import write_json
 
 Box = tuple[float, float, float, float, float, float]
 """x0 y0 z0 x1 y1 z1 in the capture's own frame."""
@@ -135,7 +135,7 @@ def protect(
         if posed is not None:
             write_template(posed, folder)
             content["privhead"]["template"] = TEMPLATE_FILE
-        (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_json(folder / "transforms.json", content)
         if preview is not None:
             save_preview(preview, surveyed.thumbnails, load_protected_capture(folder))
     return ProtectSummary(

@@ -25,9 +25,7 @@ from privhead_ns.capture.png_file import HEADER, MoreThanPixels, NotWhole, check
 from privhead_ns.capture.transforms import (
     LARGEST,
     capture_folder,
-    is_file,
     read_frames,
-    read_json,
     read_number,
     read_pose,
     read_positive,
@@ -36,6 +34,7 @@ from privhead_ns.capture.transforms import (
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.template.files import read_template
+from privhead_ns.text_files import is_file, read_json
 
 FORMAT_VERSION = 2
 MASKS = ("mask_path", "known_path")

@@ -15,9 +15,7 @@ from privhead_ns.capture.masks import alpha_shape, mask_shape
 from privhead_ns.capture.picture_files import UPRIGHT, decode
 from privhead_ns.capture.transforms import (
     capture_folder,
-    is_file,
     read_frames,
-    read_json,
     read_number,
     read_points,
     read_pose,
@@ -25,6 +23,7 @@ from privhead_ns.capture.transforms import (
     read_size,
 )
 from privhead_ns.errors import UserError
+from privhead_ns.text_files import is_file, read_json
 
 DISTORTION_KEYS = ("k1", "k2", "p1", "p2", "k3")
 """Brown's radial and tangential coefficients in OpenCV's order."""

@@ -23,10 +23,10 @@ from scipy.spatial import KDTree
 from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.subject import Subject
-from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.files import load_mesh
 from privhead_ns.mesh.raycast import RayScene
+from privhead_ns.text_files import read_json
 
 MEASURE = "point to surface"
 """What distances are; stored beside results, so that those of different measures are never mixed."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import trimesh
 
 from privhead_ns.errors import UserError
-from privhead_ns.folders import runs
+from privhead_ns.folders import replacing
 
 MESH_ENDINGS = (".ply", ".obj", ".stl", ".glb")
 
@@ -31,31 +28,6 @@ def check_target(path: Path, endings: tuple[str, ...] = MESH_ENDINGS) -> None:
         raise UserError(f"{path} is a folder; give the name of a file.")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"The folder {path.parent} cannot be written to; choose another for {path.name}.")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; the file written there takes its place at the end, or goes on an error.
-
-    What processes that do not run any more have left of the same kind is removed first.
-
-    Raises:
-        OSError: of `path`, if the system refuses.
-    """
-    for stale in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
-        owner = stale.stem.removeprefix(f".{path.stem}-")
-        if owner.isdecimal() and not runs(int(owner)):
-            stale.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        if error.filename in (None, temporary, str(temporary)):  # a write that fails names no file
-            error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_mesh(mesh: trimesh.Trimesh, path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import importlib.util
-import json
 import os
 import shutil
 import stat
@@ -26,6 +25,7 @@ from privhead_ns.prepare.photographs import Photograph
 from privhead_ns.prepare.silhouettes import given_silhouettes
 from privhead_ns.prepare.sources import Source, estimated_sources
 from privhead_ns.prepare.wishes import Wishes
+from privhead_ns.text_files import as_read, read_json, write_json
 
 CAMERAS, FOUND = "cameras", "found"
 """Folder of features and matches, and the file in it that says that cameras were found from them."""
@@ -162,11 +162,11 @@ def _frames(video: Path, work: Path, frames: int, console: Console) -> Path:
 
 def _fresh(folder: Path, origin: object) -> Path:
     """Returns the folder, emptied if it was made from something else."""
-    record, written = folder / ".origin.json", json.dumps(origin)
-    if not record.is_file() or record.read_text(encoding="utf-8") != written:
+    record, wanted = folder / ".origin.json", as_read({"origin": origin})
+    if not record.is_file() or read_json(record) != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        record.write_text(written, encoding="utf-8")
+        write_json(record, wanted)
     return folder
 
 

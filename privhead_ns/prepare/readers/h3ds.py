@@ -16,9 +16,10 @@ from jaxtyping import Float, Int
 
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import KnownHead, PosedCapture
-from privhead_ns.prepare.readers.files import read_text, refuse_missing
+from privhead_ns.prepare.readers.files import refuse_missing
 from privhead_ns.prepare.readers.fit import Listed, fit_all, picture_size
 from privhead_ns.prepare.readers.pose import opencv_to_opengl
+from privhead_ns.text_files import read_text
 
 CAMERAS, MESH = "cameras.npz", "full_head.obj"
 MATRIX = re.compile(r"world_mat_(\d+)")
