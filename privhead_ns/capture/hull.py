@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from skimage.measure import label
 
 from privhead_ns.capture.camera import Intrinsics, look_at_centre
 from privhead_ns.errors import UserError
+from privhead_ns.outline import distance_to
 
 VOXELS = 64
 """Voxels along each side of a carved region."""
@@ -157,20 +157,6 @@ def project(view: View, points: Float[np.ndarray, "n 3"]) -> tuple[Int[np.ndarra
     return np.where(inside, y * camera.width + x, -1).astype(np.int64), depth
 
 
-def distance_from(pixels: Bool[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """Returns each pixel's distance in pixels to the nearest that is set, infinite where none is."""
-    if not pixels.any():
-        return np.full(pixels.shape, np.inf, np.float32)
-    return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-
-
-def signed_distance(view: View) -> Float[np.ndarray, "height width"]:
-    """Returns the distance of pixels to the view's outline in pixels, negative inside the silhouette."""
-    assert view.silhouette is not None
-    head = view.silhouette > 0
-    return np.where(head, 0.5 - distance_from(~head), distance_from(head) - 0.5)
-
-
 def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
     """Returns the box around the largest body of voxels that no view sees outside the silhouette.
 
@@ -202,7 +188,7 @@ def look_up(
     pixel, depth = project(view, points)
     inside = pixel >= 0
     focal = max(view.intrinsics.fl_x, view.intrinsics.fl_y)
-    away = distance_from(view.silhouette > 0).ravel()[pixel]
+    away = distance_to(view.silhouette > 0).ravel()[pixel]
     return inside, inside & (away <= radius * focal / depth + slack)
 
 

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from privhead_ns.capture.hull import View, Votes, distance_from, footprint_box, project, vote
+from privhead_ns.capture.hull import View, Votes, footprint_box, project, vote
 from privhead_ns.capture.undistort import resized
 from privhead_ns.errors import UserError
+from privhead_ns.outline import distance_to
 
 LONGEST_SIDE = 128
 """Larger silhouettes are reduced to this many pixels."""
@@ -281,7 +282,7 @@ def _picture(view: View, votes: Votes, chosen: Bool[np.ndarray, " n"]) -> Bool[n
         return covered
     covered.ravel()[pixel[pixel >= 0]] = True
     radius = np.linalg.norm(votes.voxel) / 2 * max(camera.fl_x, camera.fl_y) / np.median(depth[pixel >= 0])
-    return distance_from(covered) <= radius
+    return distance_to(covered) <= radius
 
 
 def _silhouette(view: View) -> Bool[np.ndarray, "height width"]:

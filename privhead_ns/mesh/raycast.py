@@ -36,6 +36,15 @@ class NearestPoints:
     normals: Float[np.ndarray, "n 3"]
 
 
+def smooth_normals(mesh: trimesh.Trimesh, hits: Hits) -> Float[np.ndarray, "n 3"]:
+    """Returns the vertex normals of a mesh, interpolated at its hits and turned towards the camera."""
+    u, v = hits.uv[:, :1], hits.uv[:, 1:]
+    first, second, third = mesh.vertex_normals[mesh.faces[hits.triangles]].transpose(1, 0, 2)
+    normals = (1 - u - v) * first + u * second + v * third
+    normals *= np.where((normals * hits.normals).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+
+
 class RayScene:
     """A mesh in a form that rays can be cast at. Triangles without area have no normal and are left out."""
 
