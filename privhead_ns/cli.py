@@ -19,8 +19,9 @@ from privhead_ns.commands.demo import demo
 from privhead_ns.commands.mesh import evaluate, export, forget
 from privhead_ns.errors import UserError
 
+COMMANDS = (prepare, protect, export, forget, evaluate, demo, batch, benchmark, audit, audit_sweep)
 app = tyro.extras.SubcommandApp()
-for command in (prepare, protect, export, forget, evaluate, demo, batch, benchmark, audit, audit_sweep):
+for command in COMMANDS:
     app.command(command)
 
 
@@ -65,5 +66,5 @@ def _run() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """Turns a signal into an exit that unwinds."""
+    """Raises SystemExit on a signal, so that context managers clean up."""
     raise SystemExit(128 + number)
