@@ -12,7 +12,7 @@ from privhead_ns.folders import replacing
 
 
 def is_file(path: Path) -> bool:
-    """Says whether there is a regular file at a path that a capture names, which may be no path at all."""
+    """Returns whether there is a regular file at a path that a capture names, which may be no path at all."""
     try:
         return path.is_file()
     except (OSError, ValueError):

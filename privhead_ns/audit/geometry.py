@@ -1,4 +1,4 @@
-"""AttackResult 4: what the mesh tells, drawn in grey; and how the mesh and the trained colours are drawn."""
+"""Attack 4: recognition on renders of the mesh; also renders the mesh and the trained colours."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from privhead_ns.model.model import PrivheadModel
 
 TITLE = "4. Geometry"
 RENDER_SIZE = 256
-"""Longer side in pixels of renders of the mesh: who has a mesh draws it as large as he likes."""
+"""Least longer side in pixels of renders of the mesh, whose size an attacker may choose."""
 
 
 def attack(gallery: Gallery, shaded: list[Image]) -> AttackResult:
@@ -74,7 +74,7 @@ def frame_camera(capture: ProtectedCapture, index: int) -> PosedCamera:
 
 
 def cast_rays(scene: RayScene, camera: PosedCamera) -> Hits:
-    """Casts the rays of a camera, at the size of renders."""
+    """Casts the rays of a camera at the size of renders."""
     lens = camera.intrinsics
     scale = max(1.0, RENDER_SIZE / max(lens.width, lens.height))
     return scene.cast(camera, round(lens.width * scale), round(lens.height * scale))

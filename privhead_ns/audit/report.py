@@ -1,4 +1,4 @@
-"""What an audit found: a table and a sentence per attack, a page with pictures, JSON, and a picture.
+"""Reports an audit: a table and a sentence per attack, an HTML page, JSON and pictures.
 
 The report's folder holds photographs of the face: it is for their owner alone.
 """
@@ -53,7 +53,7 @@ img { image-rendering: pixelated; margin-right: 2px } .drawing { image-rendering
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a recogniser's audit came to."""
+    """Results of all attacks with one recogniser."""
 
     recogniser: str
     threshold: float
@@ -62,7 +62,7 @@ class Verdict:
     """Recognition above which an attack fails; None for no limit."""
 
     def fails(self, attack: AttackResult) -> bool:
-        """Says whether an attack is worse than the user allows."""
+        """Returns whether an attack exceeds the limit."""
         over = self.limit is not None and attack.recognition is not None and attack.recognition > self.limit
         return attack.failed or over
 
@@ -153,7 +153,7 @@ def column_names(attack: AttackResult) -> list[str]:
 
 
 def shown(name: str, value: float | None) -> str:
-    """Returns a figure as the tables show it."""
+    """Formats a figure for the tables."""
     if value is None:
         return "–"
     if name in SHARES or name.startswith("rank-1"):

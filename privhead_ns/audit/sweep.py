@@ -1,6 +1,6 @@
-"""Privacy against geometry over protection settings: what a stronger protection costs, to choose one by.
+"""Measures privacy against geometry over protection settings.
 
-The result of each setting on each head lies in a file of its own, so that a sweep goes on where it was stopped.
+The result of each setting on each head is stored in its own file, so that a sweep continues where it was stopped.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def measure_once(
 
 
 def claim(output_dir: Path, about: dict[str, Any]) -> None:
-    """Makes a sweep's folder and notes what it is of, or checks that it holds one of the same.
+    """Creates a sweep's folder with a note of its inputs, or checks that an existing folder has the same.
 
     Raises:
         UserError: if it holds something else.

@@ -1,4 +1,4 @@
-"""Many heads: trained and exported beside one another, each in a folder of its own, with a table and a sheet of all."""
+"""Trains and exports many heads in parallel, each in its own folder, with a table and a sheet of all."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def run_batch(
         console: where progress is shown.
 
     Returns:
-        how each head ended, in the order of `data`.
+        The record of each head, in the order of `data`.
 
     Raises:
         UserError: if no capture can be used, two have the same name, one lies in `output_dir`, or that holds something
@@ -116,7 +116,7 @@ def read_heads(data: Sequence[Path], settings: Settings, console: Console) -> tu
 
 
 def claim(output_dir: Path, settings: Settings) -> None:
-    """Makes the batch's folder and notes its settings, or checks that it holds a batch of the same.
+    """Creates the batch's folder with its settings, or checks that an existing folder has the same.
 
     Raises:
         UserError: if it holds something else.
@@ -132,10 +132,10 @@ def claim(output_dir: Path, settings: Settings) -> None:
 
 @contextmanager
 def alone(output_dir: Path) -> Iterator[None]:
-    """Keeps other processes from working on a batch's folder meanwhile.
+    """Locks a batch's folder inside the block.
 
     Raises:
-        UserError: if one does already.
+        UserError: if another process holds the lock.
     """
     with (output_dir / NOTE).open() as file:
         try:
@@ -161,7 +161,7 @@ def finished(head: Head, output_dir: Path) -> Record | None:
 def outcomes(
     heads: list[Head], output_dir: Path, settings: Settings, executor: Executor, console: Console
 ) -> Iterator[Record]:
-    """Trains heads; gives their records as they end."""
+    """Trains heads and yields their records as they end."""
     shipped = isinstance(executor, RayCluster)
 
     def jobs() -> Iterator[Job]:
@@ -187,7 +187,7 @@ def recorded(outcome: Outcome, output_dir: Path, shipped: bool) -> Record:
 
 
 def tell(record: Record, console: Console) -> None:
-    """Prints a line on a head that ended."""
+    """Prints the result of a head."""
     if record.status == "trained":
         console.print(f"{escape(record.head)}: {record.seconds:.0f} s, {record.vertices} vertices", highlight=False)
     else:

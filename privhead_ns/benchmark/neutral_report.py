@@ -1,4 +1,4 @@
-"""What training with fewer neutral views cost, as a table, as JSON, and as two pictures (the paper's Fig. 5)."""
+"""Reports accuracy against the number of neutral views: table, JSON and two pictures (the paper's Fig. 5)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a benchmark measured, as a table, as CSV and JSON, and as a picture."""
+"""Reports the measurements of a benchmark: table, CSV, JSON and picture."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COLUMNS: Figures = {
     "seconds": lambda m: m.seconds,
     "memory (MB)": lambda m: m.peak_memory,
 }
-"""What the table shows of a measurement."""
+"""Columns of the table."""
 START, *LATER = (variant.label for variant in VARIANTS.values())
 ORDER = [START, STAGE_1, *LATER]
 
@@ -128,7 +128,7 @@ def table(measurements: list[Measurement]) -> Table:
 
 
 def curve(measurements: list[Measurement]) -> Table:
-    """Returns how far the variants that were measured on their way had come after which time, on average."""
+    """Returns mean figures against training time of the variants whose checkpoints are all measured."""
     title = f"On the way: distance to the true surface ({units(measurements)})"
     result = Table("trained as", "steps", "seconds", "Chamfer, head", "Chamfer, face", title=title)
     for label in labels(measurements):
@@ -143,14 +143,14 @@ def curve(measurements: list[Measurement]) -> Table:
 
 @dataclass(frozen=True)
 class Race:
-    """How long stage 2 and the paper's own configuration took on a head to the same Chamfer distance to the surface."""
+    """Training times of stage 2 and of the paper's configuration to the same Chamfer distance on a head."""
 
     head: str
     chamfer: float
-    """The best that the paper's configuration reached within its time."""
+    """Best distance of the paper's configuration within its time."""
     unit: str
     paper_seconds: float
-    """When it did."""
+    """Time at which it was reached."""
     our_seconds: float | None
     """When our first measured state at least as good was reached; None if there is none."""
 

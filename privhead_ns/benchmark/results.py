@@ -1,4 +1,4 @@
-"""One measured mesh, and the file that keeps what was measured of a training run."""
+"""Measurements of a mesh, and the file that stores those of a training run."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class FewerNeutral:
 
 
 def stored_measurements(result: Path, head: Path, output_dir: Path, console: Console) -> list[Measurement]:
-    """Reads what was measured before; meshes that were measured in another way are measured again.
+    """Reads stored measurements; meshes that were measured by another measure are measured again.
 
     Raises:
         UserError: if such a mesh is missing or broken.

@@ -1,4 +1,4 @@
-"""What all runs of a benchmark share, noted in its folder, so that results of different settings are never mixed."""
+"""Settings that all runs of a benchmark share, stored in its folder so that different settings are never mixed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOTE = "settings.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of a benchmark share."""
+    """Settings that all runs of a benchmark share."""
 
     seed: int
     """Of every run."""
@@ -49,7 +49,7 @@ def check_heads(heads: list[Path]) -> None:
 
 
 def check_settings(output_dir: Path, heads: list[Path], settings: Settings) -> None:
-    """Notes the settings in the folder, or compares them with those noted there.
+    """Stores the settings in the folder, or compares them with those stored there.
 
     Raises:
         UserError: if they differ, or `output_dir` is something else.

@@ -1,4 +1,4 @@
-"""A raw capture: the photographs and cameras that only the capture side may open."""
+"""Reads raw captures: photographs and cameras, which only the capture side may open."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ class RawFrame:
     image_path: Path
     mask_path: Path | None
     known_path: Path | None
-    """A mask that is black where `mask_path` is not to be believed; None where all of it is."""
+    """Image that is black where `mask_path` is unreliable; None if all of it is reliable."""
     intrinsics: Intrinsics
     camera_to_world: Float[np.ndarray, "4 4"]
     sensitive: bool | None
-    """What transforms.json declares; None where it says nothing."""
+    """Flag in transforms.json; None if it is missing."""
     orientation: int = UPRIGHT
     """EXIF orientation by which stored pixels are turned to be what the camera sees; 1 where they are that already."""
     mask_orientation: int = UPRIGHT
@@ -57,7 +57,7 @@ class RawFrame:
     resized_from: tuple[int, int] | None = None
     """Width and height in transforms.json where the photograph has others; its intrinsics are scaled already."""
     ignore_alpha: bool = False
-    """Whether an alpha channel is no mask."""
+    """Whether an alpha channel does not count as a mask."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UI
 
 
 def read_unsure(frame: RawFrame) -> Bool[np.ndarray, "height width"] | None:
-    """Returns where a photograph's mask is not to be believed; None where all of it is.
+    """Returns where a photograph's mask is unreliable; None if all of it is reliable.
 
     Raises:
         UserError: if the file is broken, of another size than the photograph, or no shape.

@@ -1,4 +1,4 @@
-"""Reads `transforms.json`, the file that raw and protected captures have in common, field by field."""
+"""Reads and checks the fields of `transforms.json`, which raw and protected captures share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole path on a scene of our own: photograph, protect, train, export, evaluate, and show."""
+"""Runs the whole chain on a rendered scene: photograph, protect, train, export, evaluate and draw."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ RESOLUTION = 192
 
 
 def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
-    """Runs every step a user would, and ends with tables and one picture.
+    """Runs every step, prints tables and writes one picture.
 
     Args:
         output_dir: folder for everything that is made; it must not exist.

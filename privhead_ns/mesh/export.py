@@ -68,16 +68,16 @@ def export_mesh(
 
 
 def newest(load_config: Sequence[Path]) -> Path:
-    """Returns the config.yml that was written last; says which if there are several.
+    """Returns the config.yml that was written last, and prints it if there are several.
 
     Raises:
         UserError: if there is none, or one is missing.
     """
     if not load_config:
-        raise UserError("--load-config wants the config.yml that ns-train wrote.")
+        raise UserError("--load-config needs the config.yml that ns-train wrote.")
     for path in load_config:
         if not path.is_file():
-            raise UserError(f"There is no file {path}; --load-config wants the config.yml that ns-train wrote.")
+            raise UserError(f"There is no file {path}; --load-config needs the config.yml that ns-train wrote.")
     chosen = max(load_config, key=lambda path: path.stat().st_mtime)
     if len(load_config) > 1:
         CONSOLE.print(f"Of {len(load_config)} runs, the newest: {chosen}", soft_wrap=True, highlight=False)
@@ -103,7 +103,7 @@ def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel
         UserError: if there is no such run, it is not of this package, or has no checkpoint.
     """
     config = read_config(load_config)
-    step, path = find_checkpoint(load_config.parent, load_step, "--load-config wants a run that has been trained")
+    step, path = find_checkpoint(load_config.parent, load_step, "--load-config needs a run that has been trained")
     state = read_checkpoint(path)["pipeline"]
     pipeline = cast(PrivheadPipelineConfig, config.pipeline)
     with fitting(load_config, path):

@@ -1,4 +1,4 @@
-"""Mesh files: geometry in and out, no colour, nothing half-written."""
+"""Reads and writes mesh files: geometry alone, whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MESH_ENDINGS = (".ply", ".obj", ".stl", ".glb")
 
 
 def check_target(path: Path, endings: tuple[str, ...] = MESH_ENDINGS) -> None:
-    """Checks that a file can be written at `path`, before the work that makes its content.
+    """Checks that a file can be written at `path`, before long work.
 
     Raises:
         UserError: if the ending is not one of `endings`, the folder is missing or read-only, or `path` is a folder.
@@ -43,7 +43,7 @@ def save_mesh(mesh: trimesh.Trimesh, path: Path) -> None:
 
 
 def load_mesh(path: Path) -> trimesh.Trimesh:
-    """Reads the geometry of a mesh file; vertices at one place become one.
+    """Reads the geometry of a mesh file and merges vertices at equal positions.
 
     Raises:
         UserError: if the file is missing, unreadable, without faces, or has vertices that are not finite.

@@ -1,4 +1,4 @@
-"""A PNG of small pictures in rows and columns."""
+"""Draws small pictures in rows and columns into a PNG."""
 
 from __future__ import annotations
 

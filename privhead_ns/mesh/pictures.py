@@ -1,4 +1,4 @@
-"""Pictures of meshes: normals as colours, distance to the truth as a heat map."""
+"""Renders meshes: normals as colours, shaded surfaces, and distance to the truth as a heat map."""
 
 from __future__ import annotations
 

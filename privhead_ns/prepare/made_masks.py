@@ -1,4 +1,4 @@
-"""Makes masks where there are none: person segmentation, held against the visual hull that all views agree on."""
+"""Makes masks by person segmentation, corrected by the visual hull that all views agree on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photographs or a video to sources with cameras."""
+"""Estimates the cameras of photographs or of a video's frames, resumable after a kill."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ BESIDE = 0.02
 
 @contextmanager
 def kept_work(output_dir: Path, console: Console) -> Iterator[Path]:
-    """Gives a private folder `.NAME.prepare` beside the output that outlives a kill, so that the same command goes on.
+    """Yields a private folder `.NAME.prepare` beside the output, kept after a kill for the same command to continue.
 
     It is removed at the end, and after an error from which its content does not help: before cameras were found.
 
@@ -178,7 +178,7 @@ def _fit(sources: Sequence[Source]) -> float:
 
 
 def _inside(photograph: Photograph, mask_path: Path, keypoints: np.ndarray, picture: Path) -> np.ndarray:
-    """Says which features lie on a mask or just beside it."""
+    """Returns which features lie on a mask or just beside it."""
     height, width = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).shape[:2]  # pyright: ignore
     mask = read_mask(photograph, mask_path, False, (width, height))
     reach = 2 * round(BESIDE * max(width, height)) + 1

@@ -1,4 +1,4 @@
-"""From photographs, a video or another program's capture to a raw capture: cameras, masks, sensitive views, scale."""
+"""Makes a raw capture of photographs, a video or another program's capture: cameras, masks, sensitivity, scale."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes what a data set knows of a head into a raw capture, where `privhead evaluate` looks for it."""
+"""Writes ground truth and axes of a data set into a raw capture, where `privhead evaluate` looks for them."""
 
 from __future__ import annotations
 

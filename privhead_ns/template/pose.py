@@ -1,4 +1,4 @@
-"""Where a template stands in a capture: a similarity found from landmarks, silhouettes and the face's direction."""
+"""Estimates the similarity that places a template in a capture: landmarks, silhouettes, direction of the face."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from privhead_ns.outline import signed_distance
 from privhead_ns.template.files import Template
 
 ROUNDS = 6
-"""Times that the outline's vertices are found anew."""
+"""Iterations, in each of which the outline's vertices are found again."""
 BINS = 64
 """Directions about the template's middle, in each of which a view's outline has one vertex."""
 CUT = 0.2
@@ -30,7 +30,7 @@ LEAST_MEAN = 0.3
 """Length of the mean of unit vectors towards cameras below which it tells no direction."""
 LEAST_SINE = 0.05
 LEAST_LANDMARKS = 3
-"""Fewer do not tell a similarity."""
+"""Landmarks that a similarity needs at least."""
 
 Vector = Float[np.ndarray, " 3"]
 

@@ -1,4 +1,4 @@
-"""Finds out which program wrote a capture, and reads it."""
+"""Recognises which program wrote a capture, and reads it."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ NAMED = 8
 
 
 def is_facescape(data: Path) -> bool:
-    """Says whether a folder looks like a capture of FaceScape, broken or not."""
+    """Returns whether a folder looks like a capture of FaceScape, broken or not."""
     try:
         return (data / PARAMETERS).is_file() and '"0_Rt"' in read_text(data / PARAMETERS)
     except UserError:

@@ -36,7 +36,7 @@ def locate(folder: Path, name: str) -> Path | None:
 
 
 def is_picture(path: Path) -> bool:
-    """Says whether a path has a picture's ending and is a visible file."""
+    """Returns whether a path has a picture's ending and is a visible file."""
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
 
 

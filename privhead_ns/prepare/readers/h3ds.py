@@ -29,7 +29,7 @@ REGIONS = ("face", "face_sphere", "nose")
 
 
 def is_h3ds(data: Path) -> bool:
-    """Says whether a folder is a scene of H3DS."""
+    """Returns whether a folder is a scene of H3DS."""
     return (data / CAMERAS).is_file() and (data / MESH).is_file()
 
 

@@ -22,7 +22,7 @@ SKEW = 0.5
 
 
 def is_metashape(path: Path) -> bool:
-    """Says whether a file looks like a document of Metashape's, broken or not."""
+    """Returns whether a file looks like a document of Metashape's, broken or not."""
     try:
         text = read_text(path)
     except UserError:

@@ -26,7 +26,7 @@ FILM = 36.0
 
 
 def is_realitycapture(path: Path) -> bool:
-    """Says whether a file is a table with RealityCapture's columns of names and poses."""
+    """Returns whether a file is a table with RealityCapture's columns of names and poses."""
     try:
         header = next(csv.reader(read_text(path).splitlines()), [])
     except (UserError, csv.Error):
