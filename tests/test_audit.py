@@ -212,7 +212,7 @@ def test_a_sweep_is_the_mean_of_heads_under_the_recogniser_that_gets_farthest() 
 
 
 def test_a_sweep_attacks_trains_evaluates_and_goes_on_where_it_was_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forked_training: None
 ) -> None:
     head = tmp_path / "head"
     write_demo_capture(head, 32)
