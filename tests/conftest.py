@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +17,16 @@ slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.d
 settings.register_profile("few", max_examples=25, derandomize=True, deadline=None, suppress_health_check=slow)
 settings.register_profile("long", max_examples=10_000, deadline=None, suppress_health_check=slow, database=None)
 settings.load_profile("few")
+
+
+@pytest.fixture(scope="session")
+def demo_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The raw capture of the demo's head, 32 pixels wide; to be read, or copied."""
+    from privhead_ns.demo.capture import write_demo_capture
+
+    folder = tmp_path_factory.mktemp("demo") / "raw"
+    write_demo_capture(folder, 32)
+    return folder
 
 
 @pytest.fixture(scope="module")

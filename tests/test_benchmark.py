@@ -24,7 +24,6 @@ from privhead_ns.benchmark.settings import Settings
 from privhead_ns.benchmark.training import train_timed
 from privhead_ns.benchmark.variants import VARIANTS as ALL
 from privhead_ns.capture.protected import load_protected_capture
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.evaluate import evaluate
 from privhead_ns.mesh.files import load_mesh, save_mesh
@@ -43,9 +42,9 @@ def console() -> Console:
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def raw(demo_capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark") / "head"
-    write_demo_capture(folder, 32)
+    shutil.copytree(demo_capture, folder)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -26,7 +27,6 @@ from privhead_ns.audit.secrets import gather
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.mesh.evaluate import evaluate
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.operators import OperatorConfig
@@ -45,10 +45,10 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(demo_capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw capture of the demo's head, 32 pixels wide, and its protected one."""
     folder = tmp_path_factory.mktemp("nerfstudio")
-    write_demo_capture(folder / "raw", 32)
+    shutil.copytree(demo_capture, folder / "raw")
     protect(folder / "raw", folder / "protected", OperatorConfig())
     return folder
 

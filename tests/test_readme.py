@@ -6,6 +6,7 @@ import functools
 import importlib.metadata
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from copy import deepcopy
 from glob import glob
@@ -16,13 +17,12 @@ import pytest
 import tyro
 
 from privhead_ns.cli import COMMANDS, app
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.trainer import PrivheadTrainerConfig
 
 ROOT = Path(__file__).parents[1]
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("privhead_ns/*/README.md"))]
 METHODS = importlib.metadata.entry_points(group="nerfstudio.method_configs")
-OTHERS = {"--force-reinstall"}
+OTHERS = {"--force-reinstall", "--no-deps"}
 """Flags in the text of READMEs that are not of our commands: of pip, pytest and Nerfstudio's other commands."""
 
 
@@ -126,11 +126,12 @@ SMALLER = {
 """Flags that make the commands of the main README quick."""
 
 
-def test_the_commands_of_the_main_readme_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands_of_the_main_readme_run_as_they_stand(
+    demo_capture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("privhead_ns.demo.capture.MESH_RESOLUTION", 64)
     monkeypatch.setattr("privhead_ns.mesh.pictures.VIEW_SIZE", 96)
-    write_demo_capture(tmp_path / "raw", 32)  # what the first command, `privhead prepare`, is to make
+    shutil.copytree(demo_capture, tmp_path / "raw")  # what the first command, `privhead prepare`, is to make
     block = (ROOT / "README.md").read_text().partition("## Your own photographs")[2].partition("| command")[0]
     chain = [words for words in commands_of(block) if words[0] in ("privhead", "ns-train") and words[1] != "prepare"]
     assert [words[1] for words in chain] == ["protect", "privhead", "export", "evaluate"]
