@@ -1,4 +1,4 @@
-"""Checkpoint files of a run: found by step, read and written whole or not at all."""
+"""Finds, reads and writes the checkpoint files of a run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def find_checkpoint(run: Path, step: int | None, flag: str) -> tuple[int, Path]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Reads a checkpoint onto the CPU: tensors and plain values, so that no code in it is run.
+    """Reads a checkpoint onto the CPU; only tensors and plain values are accepted, so no code in it runs.
 
     Raises:
         UserError: if it is broken, or holds something else.
@@ -65,18 +65,18 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def fitting(load_config: Path, path: Path) -> Iterator[None]:
-    """Tells in a sentence that a model cannot be made of a config.yml and a checkpoint.
+    """Raises a UserError if building a model from a config.yml and a checkpoint fails.
 
     Args:
         load_config: the config.yml.
         path: the checkpoint.
 
     Raises:
-        UserError: if anything but the disk fails, for either may hold any value.
+        UserError: on any exception but OSError, since both files may hold any value.
     """
     try:
         yield
-    except OSError:
+    except (OSError, UserError):
         raise
     except Exception as error:
         raise UserError(
@@ -85,10 +85,10 @@ def fitting(load_config: Path, path: Path) -> Iterator[None]:
 
 
 def write_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Writes a checkpoint, through a temporary file in the run's folder, where Nerfstudio looks for none.
+    """Writes a checkpoint through a temporary file in the run's folder, where Nerfstudio does not search.
 
     Raises:
-        UserError: if the disk is full or cannot be written to; what was at `path` is left as it is.
+        UserError: if the disk is full or read-only; an earlier file at `path` is kept.
     """
     run = path.parent.parent
     temporary = run / f".{path.name}.part"

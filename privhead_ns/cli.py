@@ -19,16 +19,17 @@ from privhead_ns.commands.demo import demo
 from privhead_ns.commands.mesh import evaluate, export, forget
 from privhead_ns.errors import UserError
 
+COMMANDS = (prepare, protect, export, forget, evaluate, demo, batch, benchmark, audit, audit_sweep)
 app = tyro.extras.SubcommandApp()
-for command in (prepare, protect, export, forget, evaluate, demo, batch, benchmark, audit, audit_sweep):
+for command in COMMANDS:
     app.command(command)
 
 
 def entrypoint() -> None:
-    """Runs the command line.
+    """Runs the command line; a `UserError` ends it with one sentence on standard error and status 1.
 
-    What it writes, its owner alone may read (umask 077). A signal that ends it lets temporary folders be removed, and
-    what the system refuses (a full or read-only disk) is told in one sentence.
+    Files that it writes are readable by their owner only (umask 077). Temporary folders are removed also on SIGTERM and
+    SIGHUP.
     """
     warnings.filterwarnings("ignore", category=FutureWarning)  # raised by Nerfstudio's imports
     os.umask(os.umask(0o077) | 0o077)
@@ -38,6 +39,18 @@ def entrypoint() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"privhead-ns {version('privhead-ns')}")
         return
+    try:
+        _run()
+    except UserError as error:
+        raise SystemExit(str(error)) from None
+
+
+def _run() -> None:
+    """Parses the arguments and runs the command.
+
+    Raises:
+        UserError: of the command; also if the system refuses a file, such as on a full or read-only disk.
+    """
     try:
         app.cli(prog="privhead", description="Head meshes from photographs whose faces never leave their owner.")
     except KeyboardInterrupt:
@@ -53,5 +66,5 @@ def entrypoint() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
-    """Turns a signal into an exit that unwinds."""
+    """Raises SystemExit on a signal, so that context managers clean up."""
     raise SystemExit(128 + number)

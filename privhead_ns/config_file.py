@@ -1,7 +1,7 @@
 """Reads a run's config.yml without running anything that it names.
 
 Nerfstudio stores configs as YAML that names Python objects, and reads them with a loader that imports and calls
-whatever a file names. This one knows a closed set of tags, and builds plain data, paths and config dataclasses:
+whatever a file names. This loader accepts a closed set of tags, and builds plain data, paths and config dataclasses:
 
 !!python/object:CLASS         a config dataclass of this package, or one of `NERFSTUDIO`
 !!python/name:CALLABLE        only as the value of a field whose default it is, so no file chooses what is called
@@ -50,7 +50,7 @@ def _event(words: list[str]) -> Any:
 
 
 def read_config_file(path: Path) -> Any:
-    """Builds what a config.yml describes; the caller checks that it is a run's config.
+    """Builds the object that a config.yml describes; the caller checks that it is a run's config.
 
     Fields that a class does not have any more are left out, and those that it did not have yet get their defaults.
 
@@ -59,7 +59,7 @@ def read_config_file(path: Path) -> Any:
             a field holds a value of another type than its own.
     """
     if not path.is_file():
-        raise UserError(f"There is no file {path}; --load-config wants the config.yml that ns-train wrote.")
+        raise UserError(f"There is no file {path}; --load-config needs the config.yml that ns-train wrote.")
     try:
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path} is larger than any config.yml of `ns-train privhead`: give that of a run.")
@@ -83,7 +83,7 @@ class Refused(yaml.constructor.ConstructorError):
 
 
 class ConfigLoader(yaml.SafeLoader):
-    """Builds configs of this package, and no other object."""
+    """YAML loader that builds configs of this package and no other object."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Refuses merge keys (`<<`): no config has them, and nested ones grow exponentially."""

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, readable by their owner alone, and that no killed process leaves behind."""
+"""Folders and files that appear whole or not at all, and of which a killed process leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 from privhead_ns.errors import UserError
 
 PRIVATE = 0o700
-"""Mode of every folder that is made here: all of them show photographs, or what was made from them."""
+"""Mode of every folder created here: all contain photographs or data derived from them."""
 
 
 def check_new_folder(path: Path) -> None:
-    """Checks that --output-dir can be made, before the work that fills it.
+    """Checks that --output-dir can be created, before long work.
 
     Raises:
-        UserError: if it exists, or the folder that it is to lie in does not, or cannot be written to.
+        UserError: if it exists, or its parent folder is missing or read-only.
     """
     if os.path.lexists(path):
         raise UserError(f"--output-dir {path} exists already; remove it or choose another folder.")
@@ -32,7 +32,7 @@ def check_new_folder(path: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Makes a folder, and those above it, that only its owner may enter; one that exists is left as it is."""
+    """Creates a folder with mode 0700, and its parents; an existing folder is left as it is."""
     if not path.is_dir():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.mkdir(mode=PRIVATE)
@@ -40,7 +40,7 @@ def make_private(path: Path) -> None:
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Gives a private folder beside `path` that takes its name at the end, or is removed if anything goes wrong.
+    """Yields a private folder beside `path`, renamed to `path` at the end, or removed on an exception.
 
     Raises:
         UserError: if there is something of that name by then.
@@ -57,9 +57,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """Gives a private folder `.NAME.tmp-PID` beside `path`, and removes it at the end.
+    """Yields a private folder `.NAME.tmp-PID` beside `path`, and removes it at the end.
 
-    What processes that do not run any more have left of the same name is removed first.
+    Such folders of processes that do not run any more are removed first.
     """
     path = path.absolute()
     prefix = f".{path.name}.tmp-"
@@ -80,8 +80,33 @@ def temporary_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yields a temporary name beside `path`; its file replaces `path` at the end, or is removed on an exception.
+
+    Such files of processes that do not run any more are removed first.
+
+    Raises:
+        OSError: of `path`, if the system refuses.
+    """
+    for stale in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
+        owner = stale.stem.removeprefix(f".{path.stem}-")
+        if owner.isdecimal() and not runs(int(owner)):
+            stale.unlink(missing_ok=True)
+    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    except OSError as error:
+        if error.filename in (None, temporary, str(temporary)):  # a write that fails names no file
+            error.filename = str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def runs(process: int) -> bool:
-    """Says whether a process of this number runs on this machine."""
+    """Returns whether a process of this number runs on this machine."""
     try:
         os.kill(process, 0)
     except (ProcessLookupError, OverflowError):

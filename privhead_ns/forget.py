@@ -1,4 +1,4 @@
-"""Forgetting afterwards: what the last checkpoint of a finished run does by itself, for any checkpoint."""
+"""Removes painted colours from the checkpoints of a run, as training does for the last checkpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def forget(load_config: Path, load_step: int | None = None) -> str:
             forget, as privhead-rgb and privhead-paper cannot.
     """
     config = read_config(load_config)
-    latest, _ = find_checkpoint(load_config.parent, load_step, "--load-config wants a run that has been trained")
+    latest, _ = find_checkpoint(load_config.parent, load_step, "--load-config needs a run that has been trained")
     steps = [latest] if load_step is not None else list(checkpoints(load_config.parent))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with fitting(load_config, checkpoints(load_config.parent)[latest]):
@@ -44,7 +44,7 @@ def forget(load_config: Path, load_step: int | None = None) -> str:
 
 
 def _rewrite(pipeline: PrivheadPipeline, load_config: Path, path: Path) -> bool:
-    """Rewrites a checkpoint, and drops what the optimizers remember; returns whether it had anything to forget."""
+    """Rewrites a checkpoint without painted colours and optimizer state; returns whether it had painted colours."""
     content = read_checkpoint(path)
     with fitting(load_config, path):
         pipeline.restore(content["pipeline"], content["step"])

@@ -1,4 +1,4 @@
-"""Where Nerfstudio's viewer stands at first: before the face, not at its own default, which lies within a head."""
+"""Initial camera of Nerfstudio's viewer: in front of the face, since its own default lies inside the head."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class OpeningView(ViewerControl):
-    """Gives every browser that connects the pose of one of the capture's cameras.
+    """Sets the pose of one of the capture's cameras in every browser that connects.
 
     Args:
         camera_to_world: pose of that camera, in the capture's frame.

@@ -1,4 +1,4 @@
-"""The protection operator σ: what remains of a photograph of a face (Eq. 6).
+"""The protection operator σ: gradient magnitude of a photograph (Eq. 6).
 
 The same module runs on the owner's machine, on photographs, and in the training loss, on rendered patches.
 """
@@ -29,7 +29,7 @@ the direction of differentiation, all take half the difference of neighbours.
 
 
 class Operator(Protocol):
-    """What a protection operator must offer; any `torch.nn.Module` with these three is one."""
+    """Interface of a protection operator: any `torch.nn.Module` with these three members."""
 
     margin: int
     """Pixels that the operator needs, and loses, on each side of an image."""
@@ -69,7 +69,7 @@ class GradientMagnitude(nn.Module):
             image = smooth(smooth(image, self.gaussian, dim=-1), self.gaussian, dim=-2)
         x = smooth(difference(image, dim=-1), self.smoothing, dim=-2)
         y = smooth(difference(image, dim=-2), self.smoothing, dim=-1)
-        # vector_norm has gradient 0 where the colour is flat, so no epsilon bends Eq. 6
+        # vector_norm has gradient 0 where the colour is flat, so Eq. 6 needs no epsilon
         return torch.linalg.vector_norm(x, dim=1) + torch.linalg.vector_norm(y, dim=1)
 
 
@@ -99,7 +99,7 @@ def difference(image: Float[Tensor, "*batch"], dim: int) -> Float[Tensor, "*smal
 
 @dataclass(frozen=True)
 class OperatorConfig:
-    """Which σ protected a capture; it is written into the capture and read back by the training loss."""
+    """Configuration of the σ that protected a capture; stored in the capture and read by the training loss."""
 
     name: str = "sobel"
     """One of sobel, scharr, prewitt, central, or a name in the entry point group `privhead_ns.operators`."""

@@ -1,4 +1,4 @@
-"""The two phases of training as pure functions of the step: right after a resume at any step, they are as they were."""
+"""The two phases of training as pure functions of the step, so that a resumed run needs no state."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class LossWeights:
     gradient: float
     """λ4, gradient magnitude of protected views."""
     surface_magnitude: float
-    """Magnitudes that places on the surface carry; our addition."""
+    """Magnitudes stored on the surface; our addition."""
 
 
 @dataclass
 class PhaseSchedule:
-    """When each phase runs, and with which weights and learning rate."""
+    """Length, loss weights and learning rates of both phases."""
 
     phase1_steps: int = 300
     """Steps of phase 1: colour of the neutral views."""
     phase2_steps: int = 1200
     """Steps of phase 2: gradient magnitude of the protected views."""
     steps_for_size: int = 64
-    """Longer side in pixels of the photographs that these steps are meant for. Training on larger ones makes both
-    phases longer, with the square root of the size, and this the size.
+    """Longer side in pixels of the photographs that these steps are meant for. For larger ones `for_size` makes both
+    phases longer, with the square root of the size, and sets this to their size.
     """
     rgb: float = 1.0
     """λ1 in phase 1."""
@@ -45,15 +45,15 @@ class PhaseSchedule:
     gradient: float = 2.0
     """λ4 in phase 2."""
     surface_magnitude: float = 5.0
-    """Weight in both phases of the magnitudes that places on the surface carry, seen alike from all sides."""
+    """Weight in both phases of the magnitudes stored on the surface, which do not depend on the view."""
     initial_beta: float = 0.01
     """β of VolSDF, or NeuS's scale, to start from, as a fraction of the longest side of the head's box."""
     final_beta: float = 0.001
-    """What β shrinks to, exponentially over both phases."""
+    """Final β; it falls exponentially over both phases."""
     final_learning_rate: float = 0.1
     """Learning rates fall exponentially over both phases, to this fraction."""
     final_movement_rate: float = 0.01
-    """The same for the movements of the views, which have to come to rest before the details of the face do."""
+    """The same for the camera corrections, which have to converge before the details of the face."""
     warm_up_steps: int = 20
     """Learning rates rise linearly over so many first steps."""
 

@@ -1,4 +1,4 @@
-"""The pipeline: sets the phase before every step, and evaluates each kind of view by what is known of it."""
+"""The pipeline: sets the phase before every step, and evaluates neutral and protected views separately."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ class PrivheadPipelineConfig(VanillaPipelineConfig):
     _target: type = field(default_factory=lambda: PrivheadPipeline)
     """Class to instantiate."""
     datamanager: DataManagerConfig = field(default_factory=PrivheadDataManagerConfig)
-    """Rays and pixels."""
+    """Configuration of the data manager."""
     model: ModelConfig = field(default_factory=PrivheadModelConfig)
-    """Field and losses."""
+    """Configuration of field and losses."""
     phases: PhaseSchedule = field(default_factory=PhaseSchedule)
-    """When each phase runs, and with which weights."""
+    """Length, loss weights and learning rates of both phases."""
 
 
 class PrivheadPipeline(VanillaPipeline):
-    """Data manager and model under one schedule."""
+    """Data manager and model with a common phase schedule."""
 
     config: PrivheadPipelineConfig
     datamanager: PrivheadDataManager
@@ -74,7 +74,7 @@ class PrivheadPipeline(VanillaPipeline):
         self.set_step(0)
 
     def look_at_views(self, dataset: PrivheadDataset) -> None:
-        """Gives the model what it compares patches of, and starts from silhouettes and template."""
+        """Passes magnitudes and cameras to the model, and initialises its field from silhouettes and template."""
         cameras = dataset.cameras.to("cpu")
         wanted = ("magnitude", "interior")
         views = [{key: view[key] for key in wanted} for view in (dataset[index] for index in range(len(dataset)))]
@@ -88,7 +88,7 @@ class PrivheadPipeline(VanillaPipeline):
             self.start = head.sdf_grids().detach()
 
     def set_step(self, step: int) -> None:
-        """Brings data, losses, β and viewer to the phase of a step."""
+        """Sets phase, loss weights, β and the viewer's text for a step."""
         phases = self.config.phases
         self.datamanager.phase = phases.phase(step)
         model = cast(PrivheadModel, self.model)
@@ -113,7 +113,7 @@ class PrivheadPipeline(VanillaPipeline):
             )
 
     def forget_painted_colors(self) -> bool:
-        """Forgets the colours that training painted where no neutral view looks; returns whether there were such.
+        """Removes the colours that training painted where no neutral view looks; returns whether there were any.
 
         Raises:
             UserError: if the model cannot forget.
@@ -131,7 +131,7 @@ class PrivheadPipeline(VanillaPipeline):
         return True
 
     def restore(self, loaded_state: dict, step: int) -> None:
-        """Loads a checkpoint, and sets the phase of its step.
+        """Loads a checkpoint and sets the phase of its step.
 
         Raises:
             UserError: if it was trained on another capture, with other settings of the model or by an older version.
@@ -146,13 +146,13 @@ class PrivheadPipeline(VanillaPipeline):
         self.set_step(step)
 
     def load_pipeline(self, loaded_state: dict, step: int) -> None:
-        """Loads a checkpoint as `restore` does; says so, outside training, if colours are painted in it."""
+        """Loads a checkpoint as `restore` does; outside training, warns if it contains painted colours."""
         self.restore(loaded_state, step)
         if self.test_mode != "val":
             warn_if_painted(cast(PrivheadModel, self.model))
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """Adds the one that sets phase and learning rates before every step, as functions of nothing but the step."""
+        """Adds a callback that sets phase and learning rates before every step, as functions of the step alone."""
         optimizers = attributes.optimizers
         assert optimizers is not None and self.datamanager.train_dataset is not None
         hides_views = any(self.datamanager.train_dataset.protected)
@@ -199,7 +199,7 @@ class PrivheadPipeline(VanillaPipeline):
 
 
 def check_version(pipeline_state: dict) -> None:
-    """Checks that a checkpoint tells of its capture what a model is built of.
+    """Checks that a checkpoint describes its capture well enough to build the model.
 
     Raises:
         UserError: if not, for an older version wrote it.
@@ -210,7 +210,7 @@ def check_version(pipeline_state: dict) -> None:
 
 
 def painted_warning(model: PrivheadModel) -> str:
-    """Returns what to do about the colours that training painted on the face; empty if there are none."""
+    """Returns a warning about colours that training painted on the face; empty if there are none."""
     if not model.painted:
         return ""
     advice = "before the run leaves this machine, run `privhead forget` with --load-config and its config.yml."

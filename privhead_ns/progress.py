@@ -1,4 +1,4 @@
-"""A progress bar that ends with its block, and steps that a worker process reports instead of showing them."""
+"""Progress bars as context managers; in a worker process they report their steps instead."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 Item = TypeVar("Item")
 Report = Callable[[str, int, int], None]
-"""Takes what is being done, how many steps of it are done, and how many there are in all."""
+"""Takes the name of the work, the number of finished steps and the total."""
 _report: ContextVar[Report | None] = ContextVar("report", default=None)
 
 
 @contextmanager
 def tracked(items: Sequence[Item], description: str, console: Console | None) -> Iterator[Iterator[Item]]:
-    """Gives the items one by one under a progress bar.
+    """Yields the items under a progress bar.
 
     `rich.progress.track` leaves its bar to the garbage collector where an error ends the loop, and deadlocks where that
     runs in the thread of another bar.
@@ -36,7 +36,7 @@ def tracked(items: Sequence[Item], description: str, console: Console | None) ->
 
 @contextmanager
 def reporting(report: Report) -> Iterator[None]:
-    """Makes `stepwise` report, in this block, instead of showing a bar."""
+    """Makes `stepwise` call `report` instead of showing a bar, inside this block."""
     token = _report.set(report)
     try:
         yield
@@ -46,7 +46,7 @@ def reporting(report: Report) -> Iterator[None]:
 
 @contextmanager
 def stepwise(description: str, total: int, console: Console) -> Iterator[Callable[[str, int], None]]:
-    """Gives a function that takes what is being done and how many steps are done; shows them, or reports them."""
+    """Yields a function that takes the name of the work and the number of finished steps, and shows or reports them."""
     if report := _report.get():
         report(description, 0, total)
         yield lambda doing, done: report(doing, done, total)

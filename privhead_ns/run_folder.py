@@ -1,4 +1,4 @@
-"""A run's folder: paths in it that work after a move and tell little of this machine, and disks that refuse it."""
+"""A run's folder: relocatable paths without names of user and host, and errors of the disk."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def config_being_loaded() -> Path | None:
 
 @contextmanager
 def anonymous_host() -> Iterator[None]:
-    """Gives the host another name meanwhile, for TensorBoard puts it into the names of its files."""
+    """Replaces the host's name inside the block, because TensorBoard writes it into file names."""
     true_name = socket.gethostname
     socket.gethostname = lambda: "localhost"
     try:
@@ -76,13 +76,13 @@ def anonymous_host() -> Iterator[None]:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Tells in a sentence that the disk cannot be written to.
+    """Converts errors of a full, read-only or forbidden disk to a UserError.
 
     Args:
-        path: what is being written, if the system does not say.
+        path: the file being written, if the system does not name it.
 
     Raises:
-        UserError: if so.
+        UserError: if the disk cannot be written to.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Where training starts: in the visual hull of the silhouettes and in the template, where there are such."""
+"""The initial shape of training: the visual hull of the silhouettes, the template, or both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Sdf = Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]
 
 
 def start_sdf(dataset: PrivheadDataset) -> Sdf | None:
-    """Returns the signed distance in the frame of training that training starts from; None if the capture has none.
+    """Returns the initial signed distance in the frame of training; None without silhouettes and template.
 
     With silhouettes and a template it is that of the intersection of the hull and the template enlarged by `SLACK`.
     """

@@ -1,4 +1,4 @@
-"""Nerfstudio's trainer, made to stop well: at bad input, at NaN, and at Ctrl-C."""
+"""Nerfstudio's trainer with checks of flags and input, and clean stops on NaN and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from privhead_ns.config_file import read_config_file
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.files import replacing
+from privhead_ns.folders import replacing
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
 from privhead_ns.run_folder import anonymous_host, config_being_loaded, disk_errors, portable, resolved
 
 FINITE_LOSS_INTERVAL = 10
-"""Steps between two looks at the loss, for each of which a GPU must come to rest; NaN, once there, stays."""
+"""Steps between two checks for a finite loss, each of which synchronises the GPU; NaN persists once it occurs."""
 
 
 @dataclass
@@ -52,18 +52,18 @@ class PrivheadTrainerConfig(TrainerConfig):
     """Where config.yml was read from; None for a new run."""
 
     def __post_init__(self) -> None:
-        """Checks what `ns-train --load-config` names, before Nerfstudio loads it and runs whatever it says.
+        """Checks the file that `ns-train --load-config` names, before Nerfstudio's unsafe loader reads it.
 
         Raises:
             UserError: if it is no config.yml of this package.
         """
         if self.load_config is not None:
-            read_config_file(self.load_config)
+            read_own_config(self.load_config)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Keeps a viewer that is put in later on the host of the first.
+        """Keeps the host of the first viewer configuration when another one replaces it.
 
-        `ns-viewer` replaces the whole setting by its own, which would show the head to the network.
+        `ns-viewer` replaces the whole configuration by its own, which listens on all interfaces.
 
         Raises:
             UserError: if that viewer would have a public address.
@@ -74,14 +74,14 @@ class PrivheadTrainerConfig(TrainerConfig):
         super().__setattr__(name, value)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restores the config from YAML, with its paths from where its config.yml lies now."""
+        """Restores the config from YAML, with paths resolved from the present location of its config.yml."""
         vars(self).update(state)
         path = config_being_loaded()
         if path is not None:
             self.locate(path.parent)
 
     def locate(self, folder: Path) -> None:
-        """Makes the paths of a config.yml in `folder` absolute, and `folder` the run's, even if it was moved there."""
+        """Makes the paths of a config.yml in `folder` absolute, and sets `folder` as the run's folder."""
         self.run_folder = folder.resolve()
         self._map_paths(lambda path: resolved(path, folder))
 
@@ -90,14 +90,14 @@ class PrivheadTrainerConfig(TrainerConfig):
         return super().get_base_dir() if self.run_folder is None else self.run_folder
 
     def portable(self) -> PrivheadTrainerConfig:
-        """Returns the config as it is stored: paths relative to the run's folder, and none of what it resumed."""
+        """Returns the config as stored: paths relative to the run's folder, and no flags of a resume."""
         stored, folder = deepcopy(self), self.get_base_dir()
         stored._map_paths(lambda path: portable(path, folder))
         stored.load_dir = stored.load_step = stored.load_checkpoint = stored.load_config = stored.run_folder = None
         return stored
 
     def _map_paths(self, change: Callable[[Path], Path]) -> None:
-        """Changes every path to a folder."""
+        """Applies a function to every path to a folder."""
         datamanager = cast(PrivheadDataManagerConfig, self.pipeline.datamanager)
         for owner, name in (
             (self, "data"),
@@ -111,9 +111,9 @@ class PrivheadTrainerConfig(TrainerConfig):
                 setattr(owner, name, change(Path(path)))
 
     def save_config(self) -> None:
-        """Checks flags and capture, fits the phases to it, and writes config.yml.
+        """Checks flags and capture, adapts the phases to it, and writes config.yml.
 
-        Nerfstudio calls this before it builds anything: a capture that cannot be trained on leaves no trace.
+        Nerfstudio calls this before it builds anything, so bad input leaves no files.
 
         Raises:
             UserError: if --data is missing or no protected capture, another dataparser is to read it, a flag is
@@ -143,10 +143,10 @@ class PrivheadTrainerConfig(TrainerConfig):
                 temporary.write_text(yaml.dump(self.portable()), "utf8")
 
     def _check_flags(self) -> None:
-        """Refuses what would send colours or names away or cannot work, and finds the checkpoint to resume from.
+        """Checks flags that would upload data or cannot work, and finds the checkpoint to resume from.
 
         Raises:
-            UserError: if so, there is none, or it is broken.
+            UserError: if a flag is refused, or the checkpoint is missing or broken.
         """
         if (self.is_wandb_enabled() or self.is_comet_enabled()) and not self.allow_cloud_logging:
             raise UserError(
@@ -175,6 +175,20 @@ class PrivheadTrainerConfig(TrainerConfig):
             read_checkpoint(self.load_checkpoint)
 
 
+def read_own_config(path: Path) -> PrivheadTrainerConfig:
+    """Reads the config.yml of a run of this package without running code that it names.
+
+    Raises:
+        UserError: if there is no such file, it belongs to another method, or it names what no run of this package does.
+    """
+    config = read_config_file(path)
+    pipeline = config.pipeline if isinstance(config, PrivheadTrainerConfig) else None
+    ours = isinstance(pipeline, PrivheadPipelineConfig)
+    if not ours or not isinstance(pipeline.datamanager, PrivheadDataManagerConfig):
+        raise UserError(f"{path} belongs to another method; give the config.yml of an `ns-train privhead` run.")
+    return config
+
+
 def check_not_shared(viewer: ViewerConfig, allowed: bool) -> None:
     """Checks that a viewer has no public address, unless that is allowed.
 
@@ -189,14 +203,14 @@ def check_not_shared(viewer: ViewerConfig, allowed: bool) -> None:
 
 
 class PrivheadTrainer(Trainer):
-    """Trains; keeps no checkpoint with NaN in it, and leaves one behind when interrupted."""
+    """Trainer that saves no checkpoint with NaN, and saves one when interrupted."""
 
     config: PrivheadTrainerConfig
     interrupted: bool = False
     """Whether Ctrl-C was pressed in training."""
 
     def setup(self, test_mode: Literal["test", "val", "inference"] = "val") -> None:
-        """Builds everything; the event files of TensorBoard hold no more of this machine than config.yml does."""
+        """Builds pipeline, optimizers and writers; TensorBoard's files contain no names of user and host."""
         with disk_errors(self.base_dir), anonymous_host():
             super().setup(test_mode)
         for event in writer.EVENT_STORAGE:
@@ -204,7 +218,7 @@ class PrivheadTrainer(Trainer):
                 event["event"] = asdict(self.config.portable())
 
     def train(self) -> None:
-        """Trains to the end, or until Ctrl-C; then a checkpoint to resume from is saved all the same."""
+        """Trains to the end, or until Ctrl-C, after which a checkpoint to resume from is saved."""
         before = signal.signal(signal.SIGINT, self._interrupt)
         if self.device == "cpu":
             keep_freed_memory()
@@ -225,13 +239,13 @@ class PrivheadTrainer(Trainer):
             signal.signal(signal.SIGINT, before)
 
     def _interrupt(self, *_: object) -> None:
-        """Ends training after the step at hand, which is then whole; a second Ctrl-C, or one at rest, ends at once."""
+        """Ends training after the current step; a second Ctrl-C, or one outside training, ends at once."""
         if self.interrupted or self.training_state != "training":
             raise KeyboardInterrupt
         self.interrupted = True
 
     def _load_checkpoint(self) -> None:
-        """Loads the checkpoint to resume from, if any, and leaves the steps up to the end of phase 2 to run.
+        """Loads the checkpoint to resume from, if any, and limits the steps to those left in phase 2.
 
         Raises:
             UserError: if there are none.
@@ -250,9 +264,8 @@ class PrivheadTrainer(Trainer):
         """Runs a step.
 
         Raises:
-            UserError: if the loss is no longer finite, which is looked for every few steps; the last checkpoint is left
-                as it is.
-            KeyboardInterrupt: if Ctrl-C was pressed meanwhile.
+            UserError: if the loss is no longer finite, which is checked every few steps; the last checkpoint is kept.
+            KeyboardInterrupt: if Ctrl-C was pressed during the step.
         """
         loss, *others = super().train_iteration(step)
         if step % FINITE_LOSS_INTERVAL == 0 and not torch.isfinite(loss):
@@ -269,7 +282,7 @@ class PrivheadTrainer(Trainer):
         unless --keep-painted-colors is set or the model cannot forget.
 
         Raises:
-            UserError: if so, or the disk is full; the last checkpoint is left as it is.
+            UserError: if one is not finite, or the disk is full; the last checkpoint is kept.
         """
         for name, parameter in self.pipeline.named_parameters():
             if not torch.isfinite(parameter).all():

@@ -61,7 +61,7 @@ def train(
     flags: dict[str, object],
     seconds: float | None = None,
 ) -> TrainingRun:
-    """Trains in a process of its own; its output goes to `output_dir`/train.log.
+    """Runs `ns-train` in a process; its output goes to `output_dir`/train.log.
 
     Args:
         method: name of a registered method.

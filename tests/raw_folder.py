@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from privhead_ns.capture.camera import Intrinsics
+
 SIZE = 32
 FOCAL = 48.0
 DISTANCE = 4.0
@@ -47,6 +49,12 @@ def photograph(index: int, size: int = SIZE) -> np.ndarray:
     return np.random.default_rng(index).integers(0, 256, (size, size, 3), dtype=np.uint8)
 
 
+def pinhole(size: int) -> Intrinsics:
+    """Returns the lens of the capture's photographs at another size in pixels."""
+    focal = FOCAL * size / SIZE
+    return Intrinsics(size, size, focal, focal, size / 2, size / 2)
+
+
 def write_raw_capture(folder: Path, *, masks: bool = True, stem: str = "view", **top: Any) -> Path:
     """Writes a raw capture of six 32x32 views, of which the first two are declared neutral.
 
@@ -80,3 +88,8 @@ def edit(folder: Path, change: Any) -> None:
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
+
+
+def rename(folder: Path, index: int, name: str, key: str = "file_path") -> None:
+    """Writes another name of a file into a frame of transforms.json."""
+    edit(folder, lambda content: content["frames"][index].update({key: name}))

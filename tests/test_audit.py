@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,6 @@ from privhead_ns.audit.result import AttackResult
 from privhead_ns.audit.sweep import run_sweep, settings, summary, write_sweep
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.phases import PhaseSchedule
@@ -212,10 +212,9 @@ def test_a_sweep_is_the_mean_of_heads_under_the_recogniser_that_gets_farthest() 
 
 
 def test_a_sweep_attacks_trains_evaluates_and_goes_on_where_it_was_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forked_training: None, demo_capture: Path
 ) -> None:
-    head = tmp_path / "head"
-    write_demo_capture(head, 32)
+    head = shutil.copytree(demo_capture, tmp_path / "head")
     monkeypatch.setattr(sweep, "RESOLUTION", 48)
     schedule = PhaseSchedule(phase1_steps=2, phase2_steps=2)
     chosen = settings(("central",), (0.0,), (65536,), ())

@@ -273,5 +273,5 @@ def test_nothing_but_what_is_listed_is_opened(tmp_path: Path, whole: Path, monke
     monkeypatch.setattr(Path, "read_bytes", lambda self: opened.append(self) or read(self))
     capture = load_protected_capture(folder)
     listed = {frame.path for frame in capture.frames} | {frame.mask_path for frame in capture.frames}
-    assert set(opened) == listed
+    assert set(opened) == listed | {folder / "transforms.json"}
     assert (capture.width, capture.height) == (SIZE, SIZE)

@@ -25,7 +25,6 @@ from privhead_ns.batch.processes import Processes
 from privhead_ns.batch.sheet import CAPTION, COLUMNS, ROWS, SIZE, most_frontal, save_sheets
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.files import load_mesh, save_mesh
 from privhead_ns.operators import OperatorConfig
@@ -57,11 +56,10 @@ class Killed:
 
 
 @pytest.fixture(scope="module")
-def captures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def captures(demo_capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two protected captures."""
     folder = tmp_path_factory.mktemp("batch")
-    write_demo_capture(folder / "raw", 32)
-    protect(folder / "raw", folder / "good", OperatorConfig(), template="average")
+    protect(demo_capture, folder / "good", OperatorConfig(), template="average")
     protect(write_raw_capture(folder / "ball"), folder / "other", OperatorConfig())
     return folder
 

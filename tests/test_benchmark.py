@@ -4,34 +4,36 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
-from raw_folder import edit, write_raw_capture
+from raw_folder import write_raw_capture
 from rich.console import Console
 
+from privhead_ns import training_run
+from privhead_ns.benchmark import benchmark
+from privhead_ns.benchmark import settings as benchmark_settings
 from privhead_ns.benchmark import training as benchmark_training
 from privhead_ns.benchmark.benchmark import ends_phase1, measure, run_benchmark
-from privhead_ns.benchmark.full_rgb import FullRgbDataManagerConfig, FullRgbDataParserConfig
 from privhead_ns.benchmark.report import PAPER, STAGE_1, curve, races, ratios, table, write_report
 from privhead_ns.benchmark.results import Measurement
 from privhead_ns.benchmark.settings import Settings
 from privhead_ns.benchmark.training import train_timed
 from privhead_ns.benchmark.variants import VARIANTS as ALL
-from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
-from privhead_ns.capture.raw import load_raw_capture, read_image
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.evaluate import evaluate
 from privhead_ns.mesh.files import load_mesh, save_mesh
-from privhead_ns.operators import OperatorConfig
+from privhead_ns.phases import PhaseSchedule
 from privhead_ns.training_run import TrainingRun
 
 SETTINGS = Settings(seed=42, size=128, phase2_steps=20, paper_minutes=1.0)
 VARIANTS = ["stage-2", "full-rgb"]
+PHASE1 = 21
+"""Steps of phase 1; every tenth is reported."""
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +42,30 @@ def console() -> Console:
 
 
 @pytest.fixture(scope="module")
-def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def raw(demo_capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("benchmark") / "head"
-    write_demo_capture(folder, 32)
+    shutil.copytree(demo_capture, folder)
     return folder
 
 
 @pytest.fixture(scope="module")
-def output(raw: Path, console: Console) -> Path:
+def short(forked_training: None) -> Iterator[None]:
+    """Short runs and coarse meshes."""
+
+    def train(method: str, data: Path, output_dir: Path, steps: int, console: Console, flags: dict) -> TrainingRun:
+        return training_run.train(
+            method, data, output_dir, steps, console, flags | {"--pipeline.phases.phase1-steps": PHASE1}
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark_training, "train", train)
+        patch.setattr(benchmark_settings, "PhaseSchedule", partial(PhaseSchedule, phase1_steps=PHASE1))
+        patch.setattr(benchmark, "RESOLUTION", 48)
+        yield
+
+
+@pytest.fixture(scope="module")
+def output(raw: Path, console: Console, short: None) -> Path:
     """The folder of a finished benchmark."""
     folder = raw.parent / "out"
     measurements = run_benchmark([raw], folder, VARIANTS, SETTINGS, console)
@@ -80,7 +98,7 @@ def test_measures_both_stages_and_full_rgb_as_often_as_it_trains_them(output: Pa
     content = json.loads((output / "benchmark.json").read_text())
     assert [entry["label"] for entry in content["measurements"]] == ["stage 1", "stage 2", "full RGB"]
     stage1, stage2, rgb = content["measurements"]
-    assert (stage1["step"], stage2["step"], rgb["step"]) == (299, 319, 319)
+    assert (stage1["step"], stage2["step"], rgb["step"]) == (PHASE1 - 1, PHASE1 + 19, PHASE1 + 19)
     assert 0 < stage1["seconds"] < stage2["seconds"]
     assert all(0 < entry["chamfer"] < 20 and entry["peak_memory"] > 100 for entry in (stage1, stage2, rgb))
     assert content["ratios"]["Chamfer, head"] == pytest.approx(stage2["chamfer"] / rgb["chamfer"])
@@ -89,7 +107,7 @@ def test_measures_both_stages_and_full_rgb_as_often_as_it_trains_them(output: Pa
 
 
 def test_measures_a_capture_without_colour_and_where_its_training_starts(
-    raw: Path, tmp_path: Path, console: Console
+    raw: Path, tmp_path: Path, console: Console, short: None
 ) -> None:
     hidden = shutil.copytree(raw, tmp_path / "hidden")
     content = json.loads((hidden / "transforms.json").read_text())
@@ -98,7 +116,7 @@ def test_measures_a_capture_without_colour_and_where_its_training_starts(
     (hidden / "transforms.json").write_text(json.dumps(content))
     settings = Settings(seed=42, size=24, phase2_steps=20, paper_minutes=1.0)
     measurements = run_benchmark([hidden], tmp_path / "out", ["silhouettes", "stage-2"], settings, console)
-    assert [(m.label, m.step) for m in measurements] == [("silhouettes alone", 0), ("stage 2", 319)]
+    assert [(m.label, m.step) for m in measurements] == [("silhouettes alone", 0), ("stage 2", PHASE1 + 19)]
     protected = load_protected_capture(tmp_path / "out" / "hidden" / "protected")
     assert protected.hides_all
     assert protected.width == 24
@@ -262,36 +280,3 @@ def test_the_papers_configuration_gets_as_many_steps_as_fit_its_time(
     assert flags["--steps-per-save"] == 24
     assert flags["--pipeline.phases.phase1-steps"] == 49, "its last step, number 48, is a checkpoint"
     assert flags["--pipeline.phases.phase1-steps"] + flags["--pipeline.phases.phase2-steps"] == steps
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A raw capture and its protected one."""
-    folder = tmp_path_factory.mktemp("full_rgb")
-    raw = write_raw_capture(folder / "raw")
-    protect(raw, folder / "protected", OperatorConfig())
-    return raw, folder / "protected"
-
-
-def test_the_oracle_refuses_without_the_photographs(small: tuple[Path, Path]) -> None:
-    with pytest.raises(UserError, match="benchmarks only"):
-        FullRgbDataParserConfig().check(small[1])
-
-
-def test_the_oracle_refuses_photographs_of_another_capture(small: tuple[Path, Path], tmp_path: Path) -> None:
-    other = write_raw_capture(tmp_path / "other")
-    edit(other, lambda content: content["frames"].reverse())
-    with pytest.raises(UserError, match="cameras differ"):
-        FullRgbDataParserConfig(photographs=other).check(small[1])
-
-
-def test_the_oracle_sees_the_colours_of_all_views(small: tuple[Path, Path]) -> None:
-    raw, protected = small
-    config = FullRgbDataManagerConfig(data=protected)
-    config.dataparser.photographs = raw
-    dataset = config.setup(device="cpu").train_dataset
-    for index, frame in enumerate(load_raw_capture(raw).frames):
-        data = dataset[index]
-        photograph, inside = read_image(frame)[0] / 255, data["mask"].numpy()
-        assert not data["protected"]
-        np.testing.assert_allclose(data["image"].numpy() * inside, photograph * inside, atol=1e-2)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from raw_folder import write_raw_capture
 
 import privhead_ns.capture.protect as module
 from privhead_ns.cli import entrypoint
+from privhead_ns.errors import UserError
 
 PROTECT_AND = """
 import resource, signal, sys
@@ -116,3 +119,19 @@ def test_nothing_is_readable_by_others(run: Callable[..., object], tmp_path: Pat
 def test_version() -> None:
     command = [str(Path(sysconfig.get_path("scripts")) / "privhead"), "--version"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.startswith("privhead-ns 0.")
+
+
+def test_an_uncaught_user_error_is_one_sentence_in_commands_of_nerfstudio() -> None:
+    """Importing any of the entry points installs this; other exceptions keep their traceback."""
+    program = "import privhead_method_configs\nfrom privhead_ns.errors import UserError\nraise {}('a\\nb')"
+    for name, printed in (("UserError", r"^a\\nb\n$"), ("ValueError", r"^Traceback[\s\S]*\nValueError: a\nb\n$")):
+        ended = subprocess.run([sys.executable, "-c", program.format(name)], capture_output=True, text=True)
+        assert ended.returncode == 1 and re.match(printed, ended.stderr), ended.stderr
+
+
+def test_a_user_error_in_a_thread_reaches_the_caller_and_broad_handlers() -> None:
+    def fail() -> None:
+        raise UserError("No head.")
+
+    with ThreadPoolExecutor(1) as pool:
+        assert isinstance(pool.submit(fail).exception(), Exception)

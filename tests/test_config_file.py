@@ -203,9 +203,12 @@ def test_a_broken_config_is_told_by_the_command(tmp_path: Path, kind: str) -> No
 
 def test_ns_train_reads_no_config_that_names_code(tmp_path: Path) -> None:
     path = tmp_path / "config.yml"
-    path.write_text(ATTACKS["call"].replace("MARKER", str(tmp_path / "marker")))
-    with pytest.raises(UserError, match=r"calls os\.system"):
-        tyro.cli(PrivheadTrainerConfig, default=deepcopy(all_methods["privhead"]), args=["--load-config", str(path)])
+    attack = ATTACKS["call"].replace("MARKER", str(tmp_path / "marker"))
+    for text, words in ((attack, r"calls os\.system"), ("[1, 2]", "belongs to another method")):
+        path.write_text(text)
+        default = deepcopy(all_methods["privhead"])
+        with pytest.raises(UserError, match=words):
+            tyro.cli(PrivheadTrainerConfig, default=default, args=["--load-config", str(path)])
     assert list(tmp_path.iterdir()) == [path]
 
 

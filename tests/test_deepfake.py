@@ -218,5 +218,5 @@ def test_a_swapper_that_does_not_fit_is_refused_in_one_sentence(tmp_path: Path) 
     with pytest.raises(UserError, match=r"takes target 1x3x8x8, source 1x3 and ends with an initializer of 3x2"):
         OnnxSwapper(network(tmp_path / "narrow.onnx", np.zeros((3, 2))), [recogniser])
     fitting = network(tmp_path / "swap.onnx", np.eye(3))
-    with pytest.raises(UserError, match=r"wants embeddings of 3 numbers, and no network of --onnx"):
+    with pytest.raises(UserError, match=r"needs embeddings of 3 numbers, and no network of --onnx"):
         OnnxSwapper(fitting, [Nose()])

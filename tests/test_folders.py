@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from privhead_ns.errors import UserError
-from privhead_ns.folders import check_new_folder, make_private, temporary_folder, whole_folder
-from privhead_ns.mesh.files import replacing
+from privhead_ns.folders import check_new_folder, make_private, replacing, temporary_folder, whole_folder
+from privhead_ns.results_folder import check_same, open_results
+from privhead_ns.text_files import as_read, read_json, write_json
 
 
 @pytest.fixture(autouse=True)
@@ -85,3 +86,23 @@ def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path: Pat
         new.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["before"]
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path, content = tmp_path / "a.json", {"a": (1, 2)}
+    write_json(path, content)
+    assert read_json(path) == as_read(content) == {"a": [1, 2]}
+    with pytest.raises(TypeError):
+        write_json(path, {"a": object()})
+    assert read_json(path) == {"a": [1, 2]} and list(tmp_path.iterdir()) == [path]
+
+
+def test_results_of_another_kind_or_other_settings_are_refused(tmp_path: Path) -> None:
+    assert open_results(tmp_path / "new", "note.json", "batch") == {}
+    write_json(tmp_path / "new/note.json", {"size": 3})
+    noted = open_results(tmp_path / "new", "note.json", "batch")
+    check_same(tmp_path, noted, {"size": 3, "seed": 1})
+    with pytest.raises(UserError, match="was made with size 3, not 4"):
+        check_same(tmp_path, noted, {"size": 4})
+    with pytest.raises(UserError, match="exists and is no batch"):
+        open_results(tmp_path, "note.json", "batch")

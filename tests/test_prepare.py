@@ -17,11 +17,14 @@ from textured_ball import FOCAL, SIDE, rotation_errors, write_photographs
 
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.errors import UserError
+from privhead_ns.prepare import matches, poses
 from privhead_ns.prepare.posing import kept_work
 from privhead_ns.prepare.prepare import prepare
 from privhead_ns.prepare.wishes import Wishes
 
 QUIET = Console(quiet=True)
+FEWER = 12
+"""Photographs of the ball, side by side, that are enough for COLMAP."""
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +34,27 @@ def photographed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[n
 
 
 @pytest.fixture(scope="module")
-def prepared(photographed: tuple[Path, list[np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def kept(photographed: tuple[Path, list[np.ndarray]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a call leaves that was killed after it had matched the photographs."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    output = tmp_path_factory.mktemp("killed") / "raw"
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(poses, "estimate_cameras", killed)
+        prepare(photographed[0] / "images", output, Wishes(masks=photographed[0] / "masks"), QUIET)
+    return output.with_name(".raw.prepare")
+
+
+@pytest.fixture(scope="module")
+def prepared(photographed: tuple[Path, list[np.ndarray]], kept: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The raw capture of a call that went on where another was killed."""
     output = tmp_path_factory.mktemp("prepared") / "raw"
-    prepare(photographed[0] / "images", output, Wishes(masks=photographed[0] / "masks"), QUIET)
+    shutil.copytree(kept, output.with_name(kept.name), symlinks=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(matches, "_extract", lambda *_: pytest.fail("features are there already"))
+        prepare(photographed[0] / "images", output, Wishes(masks=photographed[0] / "masks"), QUIET)
     return output
 
 
@@ -113,44 +134,14 @@ def test_photographs_from_too_far_apart_get_advice_and_leave_nothing(tmp_path: P
     assert {path.name for path in tmp_path.iterdir()} == {"ball"}
 
 
-def test_a_second_call_goes_on_where_the_first_was_killed(
-    photographed: tuple[Path, list[np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from privhead_ns.prepare import matches, poses
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    wishes = Wishes(masks=photographed[0] / "masks")
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(poses, "estimate_cameras", killed)
-        prepare(photographed[0] / "images", tmp_path / "raw", wishes, QUIET)
-    kept = tmp_path / ".raw.prepare"
+def test_what_a_killed_call_keeps_is_for_its_owner_alone(kept: Path) -> None:
     assert kept.stat().st_mode & 0o077 == 0
-    monkeypatch.setattr(matches, "_extract", lambda *_: pytest.fail("features are there already"))
-    prepare(photographed[0] / "images", tmp_path / "raw", wishes, QUIET)
-    assert {path.name for path in tmp_path.iterdir()} == {"raw"}
-
-
-def test_names_with_blanks_and_umlauts_do_no_harm(photographed: tuple[Path, list[np.ndarray]], tmp_path: Path) -> None:
-    (tmp_path / "photos").mkdir()
-    for path in sorted((photographed[0] / "images").iterdir()):
-        shutil.copy(path, tmp_path / "photos" / f"WhatsApp Bild (Kopf) ä{path.name}")
-    prepare(tmp_path / "photos", tmp_path / "raw", Wishes(), QUIET)
-    assert len(poses_of(tmp_path / "raw")) == len(photographed[1])
 
 
 def test_other_photographs_of_the_same_names_start_anew(
-    photographed: tuple[Path, list[np.ndarray]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photographed: tuple[Path, list[np.ndarray]], kept: Path, tmp_path: Path
 ) -> None:
-    from privhead_ns.prepare import poses
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(poses, "estimate_cameras", killed)
-        prepare(photographed[0] / "images", tmp_path / "raw", Wishes(), QUIET)
+    shutil.copytree(kept, tmp_path / kept.name, symlinks=True)
     (tmp_path / "mirrored").mkdir()
     for path in sorted((photographed[0] / "images").iterdir()):
         Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored" / path.name)
@@ -160,12 +151,15 @@ def test_other_photographs_of_the_same_names_start_anew(
     assert max(sides) < 0  # the camera goes the other way round
 
 
-def test_no_log_stays_in_the_temporary_folder_and_the_screen_shows_sentences(
+def test_the_command_takes_names_with_blanks_and_umlauts_and_leaves_no_log_of_colmap(
     photographed: tuple[Path, list[np.ndarray]], tmp_path: Path
 ) -> None:
     (tmp_path / "temporary").mkdir()
+    (tmp_path / "photos").mkdir()
+    for path in sorted((photographed[0] / "images").iterdir())[:FEWER]:
+        shutil.copy(path, tmp_path / "photos" / f"WhatsApp Bild (Kopf) ä{path.name}")
     run = subprocess.run(
-        ["privhead", "prepare", "--data", photographed[0] / "images", "--output-dir", tmp_path / "raw"],
+        ["privhead", "prepare", "--data", tmp_path / "photos", "--output-dir", tmp_path / "raw"],
         env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
         capture_output=True,
         text=True,
@@ -173,6 +167,7 @@ def test_no_log_stays_in_the_temporary_folder_and_the_screen_shows_sentences(
     )
     assert not list((tmp_path / "temporary").iterdir())
     assert "bundle_adjustment.cc" not in run.stderr + run.stdout
+    assert len(poses_of(tmp_path / "raw")) == FEWER
 
 
 def test_two_at_once_on_one_output_do_not_meet(tmp_path: Path) -> None:
@@ -185,8 +180,6 @@ def test_two_at_once_on_one_output_do_not_meet(tmp_path: Path) -> None:
 def test_what_is_wrong_with_the_input_is_told_before_long_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    from privhead_ns.prepare import matches
-
     monkeypatch.setattr(matches, "find_matches", lambda *_: pytest.fail("long work began"))
     images = write_few(tmp_path)
     masks = images.parent / "masks"

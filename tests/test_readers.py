@@ -1,4 +1,4 @@
-"""Captures of other programs read to the cameras, masks and marks that were written into them."""
+"""Captures in a transforms.json, of Nerfstudio and of others, read to what was written into them."""
 
 from __future__ import annotations
 
@@ -8,73 +8,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from other_captures import (
     BROWN,
     CAMERA,
-    HEADER,
     HEIGHT,
     NAMES,
     POINTS,
     POSES,
-    SQUARE_PIXELS,
     WIDTH,
     draw,
     draw_mask,
     keys,
-    write_colmap,
-    write_metashape,
-    write_polycam,
-    write_realitycapture,
-    write_record3d,
     write_transforms,
 )
 from PIL import Image
+from posed_captures import check, masks, project, read
 from raw_folder import edit, ring, write_raw_capture
 
 from privhead_ns.capture.camera import Intrinsics
-from privhead_ns.prepare.posed import PosedCapture, PosedPhotograph
 from privhead_ns.prepare.readers.detect import read_posed
-
-
-def read(path: Path) -> PosedCapture:
-    capture = read_posed(path)
-    assert capture is not None
-    return capture
-
-
-def check(
-    capture: PosedCapture,
-    camera: Intrinsics = CAMERA,
-    fisheye: tuple[float, ...] | None = None,
-    poses: list[np.ndarray] = POSES,
-) -> None:
-    """Asserts that a capture has the given camera at each of the poses, in their order."""
-    assert len(capture.photographs) == len(poses)
-    for photograph, pose in zip(capture.photographs, poses, strict=True):
-        assert photograph.path.is_file()
-        np.testing.assert_allclose(photograph.camera_to_world, pose, atol=1e-6)
-        for key, value in keys(camera).items():
-            assert keys(photograph.intrinsics)[key] == pytest.approx(value, abs=1e-9), key
-        assert photograph.fisheye == (None if fisheye is None else pytest.approx(fisheye))
-
-
-def masks(capture: PosedCapture) -> list[str | None]:
-    return [one.mask_path.name if one.mask_path else None for one in capture.photographs]
-
-
-def project(photograph: PosedPhotograph, points: np.ndarray) -> np.ndarray:
-    """Returns the pixel coordinates of world points, the picture's corner being 0."""
-    i = photograph.intrinsics
-    camera = (np.linalg.inv(photograph.camera_to_world) @ np.c_[points, np.ones(len(points))].T)[:3].T
-    matrix = np.array([[i.fl_x, 0, i.cx], [0, i.fl_y, i.cy], [0, 0, 1]])
-    zero = np.zeros(3)
-    return cv2.projectPoints(camera * [1, -1, -1], zero, zero, matrix, np.array(i.distortion))[0][:, 0]
-
-
-# transforms.json
 
 
 def test_a_raw_capture_passes_through(tmp_path: Path) -> None:
@@ -233,145 +187,6 @@ def test_a_camera_of_the_upright_picture_is_turned_to_the_stored_one(tmp_path: P
         # 6: the upright picture is the stored one turned clockwise; 8: counterclockwise
         stored = np.stack([y, WIDTH - x] if orientation == 6 else [HEIGHT - y, x], axis=1)
         np.testing.assert_allclose(project(photograph, points), stored, atol=1e-9)
-
-
-# COLMAP
-
-
-@pytest.mark.parametrize("binary", [False, True])
-@pytest.mark.parametrize("place", ["sparse/0", "sparse", "colmap/sparse/0", "."])
-def test_colmap_models(tmp_path: Path, place: str, binary: bool) -> None:
-    names = ["a.png", "b.png", "left/c.png", "left/d.png"]
-    for name in names:
-        draw(tmp_path / "images" / name)
-    draw_mask(tmp_path / "masks/a.png.png")
-    draw_mask(tmp_path / "masks/left/c.png")
-    write_colmap(tmp_path / place, names, "PINHOLE 16 12 20 21 7.5 6.25", binary)
-    for given in dict.fromkeys((tmp_path, tmp_path / place)):
-        capture = read(given)
-        check(capture)
-        assert masks(capture) == ["a.png.png", None, "c.png", None]
-        np.testing.assert_allclose(capture.surface_points, POINTS)
-        assert capture.mm_per_unit is None
-    check(read(tmp_path / place / f"images.{'bin' if binary else 'txt'}"))
-
-
-def test_colmap_names_with_spaces_and_many_parts(tmp_path: Path) -> None:
-    names = [f"head {i}.png" for i in range(4)]
-    for name in names:
-        draw(tmp_path / "images" / name)
-    write_colmap(tmp_path / "sparse/0", names[:1], "PINHOLE 16 12 20 21 7.5 6.25")
-    write_colmap(tmp_path / "sparse/1", names, "PINHOLE 16 12 20 21 7.5 6.25")
-    check(read(tmp_path))
-    check(read(tmp_path / "sparse/0"), poses=POSES[:1])
-
-
-@pytest.mark.parametrize(
-    ("camera", "distortion", "fisheye"),
-    [
-        ("SIMPLE_PINHOLE 16 12 20 7.5 6.25", (0,) * 5, None),
-        ("SIMPLE_RADIAL 16 12 20 7.5 6.25 0.1", (0.1, 0, 0, 0, 0), None),
-        ("RADIAL 16 12 20 7.5 6.25 0.1 0.2", (0.1, 0.2, 0, 0, 0), None),
-        ("OPENCV 16 12 20 20 7.5 6.25 0.1 0.2 0.3 0.4", (0.1, 0.2, 0.3, 0.4, 0), None),
-        ("FULL_OPENCV 16 12 20 20 7.5 6.25 0.1 0.2 0.3 0.4 0.5 0 0 0", (0.1, 0.2, 0.3, 0.4, 0.5), None),
-        ("OPENCV_FISHEYE 16 12 20 20 7.5 6.25 0.1 0.2 0.3 0.4", (0,) * 5, (0.1, 0.2, 0.3, 0.4)),
-        ("SIMPLE_RADIAL_FISHEYE 16 12 20 7.5 6.25 0.1", (0,) * 5, (0.1, 0, 0, 0)),
-        ("RADIAL_FISHEYE 16 12 20 7.5 6.25 0.1 0.2", (0,) * 5, (0.1, 0.2, 0, 0)),
-    ],
-)
-def test_colmap_camera_models(tmp_path: Path, camera: str, distortion: Any, fisheye: Any) -> None:
-    draw(tmp_path / "images/a.png")
-    write_colmap(tmp_path / "sparse/0", ["a.png"], camera, binary=True)
-    check(read(tmp_path), replace(SQUARE_PIXELS, distortion=distortion), fisheye, POSES[:1])
-
-
-# apps
-
-
-def test_polycam(tmp_path: Path) -> None:
-    write_polycam(tmp_path)
-    for given in (tmp_path, tmp_path / "keyframes"):
-        check(read(given))
-    assert read(tmp_path).mm_per_unit == 1000.0
-    draw_mask(tmp_path / "masks/1002.png")
-    assert masks(read(tmp_path)) == [None, None, "1002.png", None]
-
-
-def test_polycam_prefers_undistorted_pictures(tmp_path: Path) -> None:
-    write_polycam(tmp_path, "images", "cameras")
-    assert {one.path.parent.name for one in read(tmp_path).photographs} == {"images"}
-    write_polycam(tmp_path)
-    assert {one.path.parent.name for one in read(tmp_path).photographs} == {"corrected_images"}
-
-
-def test_record3d(tmp_path: Path) -> None:
-    write_record3d(tmp_path / "EXR_RGBD")
-    for given in (tmp_path, tmp_path / "EXR_RGBD", tmp_path / "EXR_RGBD/metadata.json"):
-        capture = read(given)
-        check(capture)
-        assert capture.mm_per_unit == 1000.0
-        assert [one.path.name for one in capture.photographs] == ["0.jpg", "1.jpg", "9.jpg", "10.jpg"]
-
-
-def test_record3d_intrinsics_of_each_picture(tmp_path: Path) -> None:
-    each = [[20.0 + i, 21.0, 7.5, 6.25] for i in range(11)]
-    write_record3d(tmp_path, perFrameIntrinsicCoeffs=each)
-    assert [one.intrinsics.fl_x for one in read(tmp_path).photographs] == [20, 21, 29, 30]
-    write_record3d(tmp_path, K=[20.0, 0, 0, 0, 21.0, 0, 6.0, 10.0, 1])  # principal point of a picture on its side
-    check(read(tmp_path), replace(CAMERA, cx=8.0, cy=6.0))
-
-
-# Metashape and RealityCapture
-
-
-def test_metashape(tmp_path: Path) -> None:
-    write_metashape(tmp_path, labels="{}.JPG")
-    draw_mask(tmp_path / "masks/head_1.png")
-    (tmp_path / "other.xml").write_text("<settings/>")
-    for given in (tmp_path, tmp_path / "cameras.xml"):
-        check(read(given), SQUARE_PIXELS)
-    assert masks(read(tmp_path)) == [None, "head_1.png", None, None]
-
-
-def test_metashape_lens(tmp_path: Path) -> None:
-    lens = "<f>20</f><cx>-0.5</cx><cy>0.25</cy><b1>1</b1><b2>0.01</b2><k1>0.1</k1><k2>-0.02</k2><k3>0.005</k3>"
-    write_metashape(tmp_path, calibration=f"{lens}<p1>-0.004</p1><p2>0.003</p2>")
-    check(read(tmp_path), replace(SQUARE_PIXELS, fl_x=21.0, distortion=BROWN))
-    write_metashape(tmp_path, "fisheye", calibration="<f>20</f><cx>-0.5</cx><cy>0.25</cy><k1>0.1</k1><k4>0.2</k4>")
-    check(read(tmp_path), SQUARE_PIXELS, fisheye=(0.1, 0, 0, 0.2))
-
-
-def test_metashape_component_moves_the_cameras(tmp_path: Path) -> None:
-    similarity = "<rotation>0 -1 0 1 0 0 0 0 1</rotation><translation>5 6 7</translation><scale>2</scale>"
-    write_metashape(tmp_path, component=f"<transform>{similarity}</transform>")
-    poses = []
-    for pose in POSES:
-        moved = np.eye(4)
-        (a, b, c, x), (d, e, f, y), (g, h, i, z) = pose[:3]
-        moved[:3] = [[-d, -e, -f, 5 - 2 * y], [a, b, c, 6 + 2 * x], [g, h, i, 7 + 2 * z]]
-        poses.append(moved)
-    check(read(tmp_path), SQUARE_PIXELS, poses=poses)
-
-
-def test_realitycapture(tmp_path: Path) -> None:
-    write_realitycapture(tmp_path)
-    draw_mask(tmp_path / "photos/masks/head_3.png")
-    for given in (tmp_path, tmp_path / "cameras.csv"):
-        check(read(given), SQUARE_PIXELS)
-    assert masks(read(tmp_path)) == [None, None, None, "head_3.png"]
-    write_realitycapture(tmp_path, distortion="0.1,-0.02,0.005,0,-0.004,0.003")
-    check(read(tmp_path), replace(SQUARE_PIXELS, distortion=BROWN))
-
-
-def test_realitycapture_heading_is_clockwise_from_north(tmp_path: Path) -> None:
-    draw(tmp_path / "east.png")
-    (tmp_path / "cameras.csv").write_text(f"{HEADER}\neast.png,1,2,3,90,90,0,45,0,0,0,0,0,0,0,0\n")
-    pose = read(tmp_path).photographs[0].camera_to_world
-    np.testing.assert_allclose(-pose[:3, 2], [1, 0, 0], atol=1e-12)  # looks east
-    np.testing.assert_allclose(pose[:3, 1], [0, 0, 1], atol=1e-12)  # upright
-
-
-# no capture
 
 
 def test_photographs_alone_are_no_capture(tmp_path: Path) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
+import socket
 import subprocess
-import sysconfig
-from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
+import forked
 import pytest
 import torch
-from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.configs.method_configs import all_methods
-from nerfstudio.utils import writer
 from nerfstudio.utils.eval_utils import eval_setup
 from raw_folder import write_raw_capture
+from small_runs import STEPS, small_config, start
 
 from privhead_ns.capture.protect import protect
 from privhead_ns.checkpoint import checkpoints, read_checkpoint
@@ -29,12 +25,9 @@ from privhead_ns.mesh.export import export_mesh, load_model, newest
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.pipeline import EXTRA_STATE
 from privhead_ns.run_folder import portable, resolved
-from privhead_ns.trainer import PrivheadTrainer, PrivheadTrainerConfig
 from privhead_ns.training_run import TrainingRun
 
 USER, HOST = "plantedname", "plantedhost"
-STEPS = 6
-"""Of a whole run: two in phase 1, four in phase 2."""
 STOPPED = 5
 """Steps of the run that is stopped early; every second one is kept."""
 
@@ -60,8 +53,7 @@ class Machine:
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Machine:
     """A run that was stopped early, in phase 2, with all its checkpoints."""
     folder = tmp_path_factory.mktemp("machine")
-    (folder / "sitecustomize.py").write_text(f"import socket\nsocket.gethostname = lambda: '{HOST}'\n")
-    environment = {"HOME": str(folder / USER), "USER": USER, "LOGNAME": USER, "PYTHONPATH": str(folder)}
+    environment = {"HOME": str(folder / USER), "USER": USER, "LOGNAME": USER}
     machine = Machine(folder, environment)
     machine.capture.parent.mkdir(parents=True)
     protect(write_raw_capture(folder / "raw", masks=False), machine.capture, OperatorConfig())
@@ -77,14 +69,12 @@ def train(machine: Machine, *flags: object) -> subprocess.CompletedProcess[str]:
     arguments += ["--experiment-name", "x", "--timestamp", "run", "--vis", "tensorboard"]
     arguments += ["--pipeline.phases.phase1-steps", 2, "--pipeline.phases.phase2-steps", STEPS - 2]
     arguments += ["--save-only-latest-checkpoint", "False", *flags]
-    return subprocess.run(
-        [str(Path(sysconfig.get_path("scripts")) / "ns-train"), *map(str, arguments)],
-        env=os.environ | machine.environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    return forked.run(["ns-train", *arguments], env=os.environ | machine.environment, before=rename_host)
+
+
+def rename_host() -> None:
+    """Gives the machine of this process another name."""
+    socket.gethostname = lambda: HOST
 
 
 @pytest.fixture
@@ -92,26 +82,6 @@ def at_home(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets this process run as the machine's user."""
     for name in ("HOME", "USER", "LOGNAME"):
         monkeypatch.setenv(name, machine.environment[name])
-
-
-def small_config(capture: Path, output_dir: Path, method: str = "privhead") -> PrivheadTrainerConfig:
-    """A method, with as few steps as the machine's run."""
-    config = all_methods[method]
-    assert isinstance(config, PrivheadTrainerConfig)
-    config = deepcopy(config)
-    config.data = config.pipeline.datamanager.data = capture
-    config.output_dir, config.vis, config.machine.device_type = output_dir, "tensorboard", "cpu"
-    config.timestamp = "run"
-    config.pipeline.phases.phase1_steps, config.pipeline.phases.phase2_steps = 2, STEPS - 2  # type: ignore[attr-defined]
-    return config
-
-
-def start(config: PrivheadTrainerConfig) -> PrivheadTrainer:
-    config.save_config()
-    writer.EVENT_STORAGE.clear()
-    trainer = config.setup(local_rank=0, world_size=1)
-    trainer.setup()
-    return trainer
 
 
 def test_no_file_of_a_run_names_user_host_or_absolute_paths(machine: Machine) -> None:
@@ -235,87 +205,6 @@ def test_another_capture_is_not_resumed_on(machine: Machine, tmp_path: Path) -> 
     config.load_dir = machine.config.parent
     with pytest.raises(UserError, match="trained on another capture, of 6 views, 4 of them protected"):
         start(config)
-
-
-def cloud(config: PrivheadTrainerConfig, _: Path) -> None:
-    config.vis = "viewer+wandb"
-
-
-def shared(config: PrivheadTrainerConfig, _: Path) -> None:
-    config.viewer.make_share_url = True
-
-
-def mixed(config: PrivheadTrainerConfig, _: Path) -> None:
-    config.mixed_precision = True
-
-
-def parallel(config: PrivheadTrainerConfig, _: Path) -> None:
-    config.machine.num_devices = 2
-
-
-def traced(config: PrivheadTrainerConfig, _: Path) -> None:
-    config.logging.profiler = "pytorch"
-
-
-def empty(config: PrivheadTrainerConfig, folder: Path) -> None:
-    config.load_dir = folder
-
-
-def missing(config: PrivheadTrainerConfig, folder: Path) -> None:
-    config.load_checkpoint = folder / "step-000000001.ckpt"
-
-
-def blocked(config: PrivheadTrainerConfig, folder: Path) -> None:
-    (folder / "file").touch()
-    config.output_dir = folder / "file" / "outputs"
-
-
-@pytest.mark.parametrize(
-    ("change", "sentence"),
-    [
-        (cloud, "--vis viewer.wandb uploads .* --allow-cloud-logging"),
-        (shared, "--viewer.make-share-url .* --allow-cloud-logging"),
-        (mixed, "leave --mixed-precision out"),
-        (parallel, "trained on one device: leave --machine.num-devices .* `privhead batch`"),
-        (traced, "profiler pytorch"),
-        (empty, "There is no checkpoint in"),
-        (missing, "There is no file .*ckpt"),
-        (blocked, "could not be written"),
-    ],
-)
-def test_what_cannot_be_run_is_refused_before_anything_is_made(
-    machine: Machine, tmp_path: Path, change: Callable[[PrivheadTrainerConfig, Path], None], sentence: str
-) -> None:
-    config = small_config(machine.capture, tmp_path / "outputs")
-    change(config, tmp_path)
-    with pytest.raises(UserError, match=sentence):
-        config.save_config()
-    assert not (tmp_path / "outputs").exists()
-
-
-def test_no_viewer_put_in_later_has_a_public_address(machine: Machine) -> None:
-    config = small_config(machine.capture, machine.folder)
-    with pytest.raises(UserError, match=r"--viewer\.make-share-url"):
-        config.viewer = ViewerConfig(make_share_url=True)
-
-
-def test_cloud_loggers_run_if_a_flag_says_so(machine: Machine, tmp_path: Path) -> None:
-    config = small_config(machine.capture, tmp_path)
-    config.vis, config.allow_cloud_logging = "wandb", True
-    config.save_config()
-
-
-def test_a_full_disk_is_told_in_a_sentence_and_leaves_no_half_checkpoint(machine: Machine, tmp_path: Path) -> None:
-    trainer = start(small_config(machine.capture, tmp_path))
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
-    try:
-        with pytest.raises(UserError, match=r"step-000000000\.ckpt could not be written"):
-            trainer.save_checkpoint(0)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    left = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
-    assert ".yml" in left and not {".ckpt", ".part"} & left
 
 
 def test_the_demo_keeps_only_the_checkpoint_that_has_forgotten(machine: Machine, tmp_path: Path) -> None:

@@ -165,5 +165,5 @@ def test_flags_that_do_not_fit_are_refused_before_any_work(tmp_path: Path) -> No
             run_audit(Inputs(raw, **wishes), [Toy()], QUIET)
 
     refused("go together", transfer_config=(config, config), transfer_data=(other,))
-    refused("--transfer-config wants a config", transfer_config=(tmp_path / "x",), transfer_data=(other,))
+    refused("--transfer-config needs a config", transfer_config=(tmp_path / "x",), transfer_data=(other,))
     refused("--load-config", transfer_config=(config,), transfer_data=(other,))

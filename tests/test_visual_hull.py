@@ -8,7 +8,8 @@ import torch
 from raw_folder import look_at
 
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.visual_hull import Silhouette, hull_sdf, pixel_distance
+from privhead_ns.model.visual_hull import Silhouette, hull_sdf
+from privhead_ns.outline import signed_distance
 
 RADIUS = 0.4
 DISTANCE = 3.0
@@ -71,7 +72,7 @@ def test_what_is_not_known_carves_nothing(directions: np.ndarray, points: torch.
 def test_the_border_of_the_picture_is_no_outline() -> None:
     mask = np.zeros((20, 30), dtype=np.float32)
     mask[:, :10] = 1
-    distance = pixel_distance(mask)
+    distance = signed_distance(mask)
     assert distance[0, 0] == pytest.approx(-9.5) and distance[0, 29] == pytest.approx(19.5)
 
 

@@ -1,8 +1,8 @@
-"""AttackResult 2: the recogniser's embedding re-learned on protected views of other heads.
+"""Attack 2: the recogniser's embedding re-learned on protected views of other heads.
 
 The attacker protects photographs of people he has, embeds them with the recogniser as it comes and with histograms of
 oriented gradients (Dalal and Triggs, CVPR 2005), and learns in which directions views of one person differ:
-within-class covariance normalisation (Hatch et al., Interspeech 2006), closed, quick, and content with few heads. A
+within-class covariance normalisation (Hatch et al., Interspeech 2006), which has a closed form and needs few heads. A
 gallery of photographs is no harder for him than one of protected views, since he can protect it.
 """
 

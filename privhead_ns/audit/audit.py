@@ -28,7 +28,7 @@ from privhead_ns.operators import OperatorConfig
 
 @dataclass(frozen=True)
 class Inputs:
-    """What an audit looks at. An attack that lacks an input says so."""
+    """Inputs of an audit. An attack that lacks one is reported as not measured."""
 
     data: Path
     """The raw capture."""
@@ -92,7 +92,7 @@ def run_audit(
 def _exhibits(
     inputs: Inputs, subject: Head, capture: ProtectedCapture
 ) -> tuple[dict[str, list[Image]], trimesh.Trimesh | None]:
-    """Returns everything that can be looked at, view by view, and the mesh if there is one."""
+    """Returns the pictures that are attacked, view by view, and the mesh if there is one."""
     exhibits = {off_the_shelf.RAW: subject.photographs, off_the_shelf.PROTECTED: subject.protected}
     shape = None
     if inputs.load_config is not None:
@@ -147,7 +147,7 @@ def _check_paths(inputs: Inputs) -> None:
     runs = [(flag, path) for flag, path in flags.items() if path is not None]
     for flag, path in [*runs, *(("transfer_config", path) for path in inputs.transfer_config)]:
         if not path.is_file():
-            raise UserError(f"There is no file {path}; --{flag.replace('_', '-')} wants a config.yml of ns-train.")
+            raise UserError(f"There is no file {path}; --{flag.replace('_', '-')} needs a config.yml of ns-train.")
     if len(inputs.transfer_config) != len(inputs.transfer_data):
         raise UserError("--transfer-config and --transfer-data go together: a run and its head's raw capture for each.")
     if inputs.transfer_config and inputs.load_config is None:

@@ -1,4 +1,4 @@
-"""Everything that can be decoded in a file: pictures, arrays, text and plain bytes, also inside each other."""
+"""Decodes the contents of a file: pictures, arrays, text and plain bytes, also nested."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ TYPES = ("u1", "<u2", "<f2", "bfloat16", "<f4", "<f8", ">u2", ">f4")
 
 @dataclass(frozen=True)
 class Piece:
-    """Something that lies in a file."""
+    """A decoded part of a file."""
 
     content: bytes | None = None
     """Bytes, to be searched for names."""
@@ -61,7 +61,7 @@ class Piece:
     numbers: np.ndarray | None = None
     """Numbers in a row, float32."""
     metadata: str | None = None
-    """What a picture holds besides pixels."""
+    """Metadata of a picture."""
 
 
 def pieces(path: Path) -> Iterator[Piece]:
@@ -104,7 +104,7 @@ def unpacked(data: bytes, depth: int) -> Iterator[Piece]:
 
 
 def is_text(data: bytes) -> bool:
-    """Says whether bytes are text in UTF-8."""
+    """Returns whether bytes are text in UTF-8."""
     try:
         return (b"\0" not in data and bool(data.decode())) or not data
     except UnicodeDecodeError:
@@ -227,7 +227,7 @@ def in_pictures(data: bytes) -> Iterator[Piece]:
 
 
 def has_exif(image: Image.Image) -> bool:
-    """Says whether a picture has EXIF tags; in TIFF, tags hold the format itself."""
+    """Returns whether a picture has EXIF tags; in TIFF, tags hold the format itself."""
     return image.format != "TIFF" and len(image.getexif()) > 0
 
 

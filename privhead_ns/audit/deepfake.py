@@ -1,4 +1,4 @@
-"""AttackResult 6: the subject's face on other people's pictures (the paper's Fig. 8), and whom recognisers see there.
+"""Attack 6: the subject's face on other people's pictures (the paper's Fig. 8), and whom recognisers see there.
 
 For each of the subject's views the attacker takes, of a few other people, the photograph whose landmarks fit best.
 Where a detector finds no face in what he has of the subject, the landmarks of the photograph from the same camera stand
@@ -206,7 +206,7 @@ def compare(gallery: Gallery, swaps: Swaps) -> list[Float[np.ndarray, "swaps pho
 
 
 def recognised(gallery: Gallery, swaps: Swaps, strict: float) -> Figures:
-    """Says how often pictures are taken for the subject.
+    """Measures how often pictures are taken for the subject.
 
     Args:
         gallery: the photographs of all heads.
@@ -229,7 +229,7 @@ def recognised(gallery: Gallery, swaps: Swaps, strict: float) -> Figures:
 
 
 def in_words(result: AttackResult, hidden: dict[str, float], people: int) -> str:
-    """Says what was found."""
+    """Describes the finding in words."""
     rates = {label: percent(figures["rank-1"]) for label, figures in result.rows.items()}
     from_photographs = ", ".join(f"{rate} ({label})" for label, rate in rates.items() if label.startswith(RAW))
     best = max(hidden, key=lambda label: hidden[label], default=None)

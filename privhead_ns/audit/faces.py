@@ -1,4 +1,4 @@
-"""Embeddings of pictures of a head, and what distances between them say: verification and identification."""
+"""Embeddings of pictures of a head, with verification and identification by their distances."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AttackResult 5: does anything of a sensitive photograph lie in the files that leave the machine?
+"""Attack 5: searches the files that leave the machine for content of sensitive photographs.
 
 Everything that can be decoded in a file is compared with the sensitive views as σ saw them and as they were stored.
 """
@@ -79,7 +79,7 @@ def search(raw: RawCapture, capture: ProtectedCapture, folders: list[Path], cons
 
 
 def in_file(path: Path, views: Search, names: Names) -> dict[str, Figures]:
-    """Returns what a file gives away: one view that it shows, metadata of pictures, and names, also in its own."""
+    """Returns the findings in a file: a view that it shows, metadata of pictures, and names, also in its own name."""
     shown: dict[str, Figures] = {}
     found: dict[str, Figures] = {what: {} for what in names.mentioned(path.name.encode(), text=True)}
     for piece in pieces(path):

@@ -1,4 +1,4 @@
-"""AttackResult 4: what the mesh tells, drawn in grey; and how the mesh and the trained colours are drawn."""
+"""Attack 4: recognition on renders of the mesh; also renders the mesh and the trained colours."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from privhead_ns.audit.result import AttackResult, percent, subsample
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.data.dataparser import capture_cameras
-from privhead_ns.mesh.raycast import Hits, RayScene
+from privhead_ns.mesh.raycast import Hits, RayScene, smooth_normals
 from privhead_ns.model.model import PrivheadModel
 
 TITLE = "4. Geometry"
 RENDER_SIZE = 256
-"""Longer side in pixels of renders of the mesh: who has a mesh draws it as large as he likes."""
+"""Least longer side in pixels of renders of the mesh, whose size an attacker may choose."""
 
 
 def attack(gallery: Gallery, shaded: list[Image]) -> AttackResult:
@@ -55,18 +55,13 @@ def render_radiance(model: PrivheadModel, capture: ProtectedCapture, frames: tup
 
 def render_mesh(mesh: trimesh.Trimesh, capture: ProtectedCapture, frames: tuple[int, ...]) -> list[Image]:
     """Returns the mesh in matt grey, lit from the camera, on black."""
-    scene, smooth = RayScene(mesh), np.asarray(mesh.vertex_normals)[mesh.faces]
-    pictures = []
+    scene, pictures = RayScene(mesh), []
     for frame in frames:
         camera = frame_camera(capture, frame)
         hits = cast_rays(scene, camera)
-        u, v = hits.uv[:, :1], hits.uv[:, 1:]
-        first, second, third = smooth[hits.triangles].transpose(1, 0, 2)
-        normals = (1 - u - v) * first + u * second + v * third
-        normals /= np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
         towards = camera.camera_to_world[:3, 3] - hits.points
         towards /= np.linalg.norm(towards, axis=1, keepdims=True)
-        shade = np.abs((normals * towards).sum(axis=1))
+        shade = np.abs((smooth_normals(mesh, hits) * towards).sum(axis=1))
         pictures.append(paint(hits, np.repeat(shade[:, None], 3, axis=1)))
     return pictures
 
@@ -79,7 +74,7 @@ def frame_camera(capture: ProtectedCapture, index: int) -> PosedCamera:
 
 
 def cast_rays(scene: RayScene, camera: PosedCamera) -> Hits:
-    """Casts the rays of a camera, at the size of renders."""
+    """Casts the rays of a camera at the size of renders."""
     lens = camera.intrinsics
     scale = max(1.0, RENDER_SIZE / max(lens.width, lens.height))
     return scene.cast(camera, round(lens.width * scale), round(lens.height * scale))

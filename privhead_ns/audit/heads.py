@@ -1,4 +1,4 @@
-"""What the audit works on: the sensitive views of a head, as photographs and as what protection makes of them."""
+"""Input of the attacks: the sensitive views of a head, as photographs and as protected views."""
 
 from __future__ import annotations
 

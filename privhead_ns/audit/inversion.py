@@ -1,4 +1,4 @@
-"""AttackResult 3: turning protected views back into photographs, and recognising those.
+"""Attack 3: reconstructs photographs from protected views and recognises faces in them.
 
 Learned: a small U-Net (Ronneberger et al., MICCAI 2015) trained on other heads, whose photographs the attacker
 protects himself as often as he likes. Direct: the image whose σ equals the protected view, found by descent with a
@@ -79,7 +79,7 @@ def invert(heads: list[Head], operator: OperatorConfig, console: Console, seed: 
 
 
 def attack(gallery: Gallery, heads: list[Head], inverted: dict[str, list[Image]]) -> AttackResult:
-    """Recognises what inversion made of the protected views of the first head."""
+    """Recognises faces in the reconstructions of the first head's protected views."""
     subject = heads[0]
     result = AttackResult(
         TITLE, pictures={"photographs": subsample(subject.photographs), "protected views": subsample(subject.protected)}

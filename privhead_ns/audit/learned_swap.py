@@ -33,7 +33,7 @@ class OnnxSwapper:
 
     def __init__(self, path: Path, recognisers: Sequence[Recogniser]) -> None:
         if not path.is_file():
-            raise UserError(f"There is no file {path}; --swapper wants a face-swapping network such as inswapper.")
+            raise UserError(f"There is no file {path}; --swapper needs a face-swapping network such as inswapper.")
         self.name = path.stem
         try:
             self._network = cv2.dnn.readNetFromONNX(str(path))
@@ -41,7 +41,7 @@ class OnnxSwapper:
         except (cv2.error, ValueError) as error:
             reason = error.err if isinstance(error, cv2.error) else error
             raise UserError(
-                f"OpenCV cannot load {path} ({reason}); --swapper wants a network like inswapper."
+                f"OpenCV cannot load {path} ({reason}); --swapper needs a network like inswapper."
             ) from None
         pictures = [name for name, sizes in inputs.items() if len(sizes) == 4 and sizes[:2] == (1, 3) and sizes[2] > 0]
         vectors = [name for name, sizes in inputs.items() if len(sizes) == 2 and sizes[0] == 1]
@@ -49,7 +49,7 @@ class OnnxSwapper:
             given = ", ".join(f"{name} {'x'.join(map(str, sizes))}" for name, sizes in inputs.items())
             raise UserError(
                 f"{path} takes {given} and ends with an initializer of {'x'.join(map(str, last.shape))}; --swapper "
-                "wants a network like inswapper, which takes a face 1x3xNxN and 1xM numbers and ends with KxM."
+                "needs a network like inswapper, which takes a face 1x3xNxN and 1xM numbers and ends with KxM."
             )
         self._picture, self._vector = pictures[0], vectors[0]
         self._size, self._map = inputs[self._picture][2], last.astype(np.float64)
@@ -88,7 +88,7 @@ def embedder(recognisers: Sequence[Recogniser], length: int, path: Path) -> Reco
         if isinstance(recogniser, OnnxRecogniser) and recogniser.channels == length:
             return recogniser
     raise UserError(
-        f"{path} wants embeddings of {length} numbers, and no network of --onnx gives that many; give the recogniser "
+        f"{path} needs embeddings of {length} numbers, and no network of --onnx gives that many; give the recogniser "
         "that it was trained with (inswapper: ArcFace's w600k_r50) as --onnx."
     )
 

@@ -1,4 +1,4 @@
-"""Names that must not leave: the photographs' folder and files, and the user's, the host's and the home folder's."""
+"""Searches files for names that must not leave: of photographs and their folder, of user, host and home folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""AttackResult 1: a recogniser as it comes, on everything that leaves the machine (the paper's Table 2 and Fig. 7).
+"""Attack 1: an off-the-shelf recogniser on everything that leaves the machine (the paper's Table 2 and Fig. 7).
 
 Two attackers: one whose detector must find the face, and one who crops it by hand, which the landmarks of the
 photograph from the same camera stand for: a detector that misses protects nobody.
@@ -68,7 +68,7 @@ def photographs(recogniser: Recogniser, heads: list[Head], console: Console) -> 
     """Finds and embeds the faces of all photographs.
 
     Raises:
-        UserError: if no face is found in any photograph of the first head, so that every figure would be an empty zero.
+        UserError: if no face is found in any photograph of the first head, since nothing could be measured.
     """
     places, faces = [], []
     for head in track(heads, "Photographs", console=console):
@@ -77,7 +77,7 @@ def photographs(recogniser: Recogniser, heads: list[Head], console: Console) -> 
         if not len(faces[0].views):
             raise UserError(
                 f"{recogniser.name} finds no face in any of the {len(head.photographs)} sensitive photographs of "
-                f"{head.name}, so an audit could only report an empty zero; give larger or more frontal photographs."
+                f"{head.name}, so nothing can be measured; give larger or more frontal photographs."
             )
     return Gallery(recogniser, places, faces)
 
@@ -144,7 +144,7 @@ def headline(figures: Figures | None) -> float | None:
 
 
 def in_words(result: AttackResult, heads: int) -> str:
-    """Says what was found."""
+    """Describes the finding in words."""
     raw, protected = (result.rows[f"{label}, found by the detector"] for label in (RAW, PROTECTED))
     cropped = result.rows[key(PROTECTED)]
     parts = [

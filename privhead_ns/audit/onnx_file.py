@@ -1,4 +1,4 @@
-"""Reads from an ONNX file what OpenCV does not tell: the shapes of its inputs, and its last initializer.
+"""Reads the input shapes and the last initializer of an ONNX file, which OpenCV does not expose.
 
 The file is a protocol buffer; the numbers of the fields are those of onnx.proto.
 """

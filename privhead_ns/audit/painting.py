@@ -1,4 +1,4 @@
-"""A mesh in the colours of another trained head, as cameras see it."""
+"""Renders a mesh in the colours of another trained head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Face recognisers behind one small interface: find faces, embed one, compare two.
+"""Interface of face recognisers (find, embed, compare), and those of dlib and of ONNX files.
 
 A recogniser sees 8-bit RGB images of any size. Places in an image are given as shares of its width and height, so that
 landmarks found on a photograph can be carried over to whatever else the same camera shows.
@@ -35,7 +35,7 @@ CHIP = (
 
 
 class Recogniser(Protocol):
-    """What a face recogniser must offer."""
+    """Interface of a face recogniser."""
 
     name: str
     threshold: float
@@ -130,7 +130,7 @@ class OnnxRecogniser:
         self.name, self.threshold, self.size = path.stem, threshold, size
         self._finder, self._path = finder, path
         if not path.is_file():
-            raise UserError(f"There is no file {path}; --onnx wants a face recognition model.")
+            raise UserError(f"There is no file {path}; --onnx needs a face recognition model.")
         try:
             self._network = cv2.dnn.readNetFromONNX(str(path))
             layers = (self._network.getLayer(name).type for name in self._network.getLayerNames())

@@ -1,4 +1,4 @@
-"""What an audit found: a table and a sentence per attack, a page with pictures, JSON, and a picture.
+"""Reports an audit: a table and a sentence per attack, an HTML page, JSON and pictures.
 
 The report's folder holds photographs of the face: it is for their owner alone.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import html
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from privhead_ns.audit import deepfake, off_the_shelf, paper_table
 from privhead_ns.audit.recogniser import Image
 from privhead_ns.audit.result import AttackResult, percent
 from privhead_ns.folders import whole_folder
+from privhead_ns.text_files import write_json
 
 WARNING = "This report shows photographs of the face: keep it on the machine of their owner."
 PICTURE_SIZE = 160
@@ -53,7 +53,7 @@ img { image-rendering: pixelated; margin-right: 2px } .drawing { image-rendering
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a recogniser's audit came to."""
+    """Results of all attacks with one recogniser."""
 
     recogniser: str
     threshold: float
@@ -62,7 +62,7 @@ class Verdict:
     """Recognition above which an attack fails; None for no limit."""
 
     def fails(self, attack: AttackResult) -> bool:
-        """Says whether an attack is worse than the user allows."""
+        """Returns whether an attack exceeds the limit."""
         over = self.limit is not None and attack.recognition is not None and attack.recognition > self.limit
         return attack.failed or over
 
@@ -76,7 +76,7 @@ def write_report(output_dir: Path, verdicts: Sequence[Verdict], about: dict[str,
     """Writes report.html, audit.json and pictures into a private folder that appears whole or not at all."""
     with whole_folder(output_dir) as folder:
         (folder / "report.html").write_text(page(verdicts, about), encoding="utf-8")
-        (folder / "audit.json").write_text(json.dumps(in_json(verdicts, about), indent=1), encoding="utf-8")
+        write_json(folder / "audit.json", in_json(verdicts, about))
         attacks = verdicts[0].attacks
         save_picture(folder / "audit.png", {key: views for attack in attacks for key, views in attack.pictures.items()})
         for attack in attacks:
@@ -153,7 +153,7 @@ def column_names(attack: AttackResult) -> list[str]:
 
 
 def shown(name: str, value: float | None) -> str:
-    """Returns a figure as the tables show it."""
+    """Formats a figure for the tables."""
     if value is None:
         return "–"
     if name in SHARES or name.startswith("rank-1"):

@@ -1,4 +1,4 @@
-"""What an attack found."""
+"""Result of an attack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Figures = dict[str, float | None]
 
 @dataclass
 class AttackResult:
-    """One class of attack, measured."""
+    """Measured figures, pictures and finding of one attack."""
 
     title: str
     rows: dict[str, Figures] = field(default_factory=dict)
@@ -30,7 +30,7 @@ class AttackResult:
 
 
 def in_figures(found: Recognition) -> Figures:
-    """Returns what a table shows of a recognition."""
+    """Returns the figures of a recognition for a table."""
     return {
         "faces": found.faces,
         "distance, same": found.same,
@@ -43,7 +43,7 @@ def in_figures(found: Recognition) -> Figures:
 
 
 def percent(share: float | None) -> str:
-    """Returns a share as people say it."""
+    """Describes a share in words."""
     return "an unknown share" if share is None else f"{100 * share:.0f} %"
 
 

@@ -1,4 +1,4 @@
-"""What must not leave: the colours and signed derivatives of each sensitive view, as σ saw it and as it was stored."""
+"""Secrets to search for: colours and signed derivatives of each sensitive view, at σ's input and output size."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class View:
     """Pixels inside the head and not at its outline; inside the frame where there is no mask."""
 
     def planes(self) -> dict[str, Plane]:
-        """Returns the single-channel images that betray this view: channels, luminance, and their derivatives."""
+        """Returns the single-channel images that identify this view: channels, luminance, and their derivatives."""
         red, green, blue = self.rgb.transpose(2, 0, 1)
         channels = {"red": red, "green": green, "blue": blue, "luminance": luminance(self.rgb)}
         return channels | {

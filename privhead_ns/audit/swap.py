@@ -1,4 +1,4 @@
-"""Lays one person's face on another person's picture: DeepFake without trained weights.
+"""Swaps a face onto another person's picture: DeepFake without trained weights.
 
 The face is carried over triangle by triangle of a Delaunay triangulation of the landmarks, and blended by Poisson image
 editing (Pérez et al., SIGGRAPH 2003): gradients of the new face, colours of the picture along the face's outline.

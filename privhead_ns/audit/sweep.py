@@ -1,11 +1,10 @@
-"""Privacy against geometry over protection settings: what a stronger protection costs, to choose one by.
+"""Measures privacy against geometry over protection settings.
 
-The result of each setting on each head lies in a file of its own, so that a sweep goes on where it was stopped.
+The result of each setting on each head is stored in its own file, so that a sweep continues where it was stopped.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,17 +28,19 @@ from privhead_ns.batch.board import run_all
 from privhead_ns.batch.jobs import Executor, Job
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
-from privhead_ns.capture.transforms import read_json
 from privhead_ns.capture.views import DEFAULT_SIZE
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private, temporary_folder
+from privhead_ns.folders import replacing, temporary_folder
 from privhead_ns.mesh.evaluate import MEASURE, evaluate, load_truth
 from privhead_ns.mesh.export import export_mesh
-from privhead_ns.mesh.files import replacing
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.phases import PhaseSchedule
+from privhead_ns.results_folder import open_results
+from privhead_ns.text_files import as_read, read_json, write_json
 from privhead_ns.training_run import train
 
+NOTE = "sweep_of.json"
+"""File in the folder of a sweep that says what it is of."""
 RESOLUTION = 192
 """Voxels along the longest side of the box in the meshes that are measured."""
 
@@ -132,25 +133,22 @@ def measure_once(
     """Measures a setting on a head, and writes the result to `path`; see `measure`."""
     with temporary_folder(path.with_name("setting")) as folder:
         result = measure(data, others, setting, folder, recognisers, schedule, console)
-    _write(path, {"setting": setting.label, "head": name, **result})
+    write_json(path, {"setting": setting.label, "head": name, **result})
 
 
 def claim(output_dir: Path, about: dict[str, Any]) -> None:
-    """Makes a sweep's folder and notes what it is of, or checks that it holds one of the same.
+    """Creates a sweep's folder with a note of its inputs, or checks that an existing folder has the same.
 
     Raises:
         UserError: if it holds something else.
     """
-    note = output_dir / "sweep_of.json"
-    if output_dir.exists() and not note.exists() and any(output_dir.iterdir()):
-        raise UserError(f"--output-dir {output_dir} exists and is no sweep; choose another folder.")
-    if note.exists() and read_json(note) != json.loads(json.dumps(about)):
+    noted = open_results(output_dir, NOTE, "sweep")
+    if noted and noted != as_read(about):
         raise UserError(
             f"{output_dir} holds a sweep of other captures, recognisers or steps, or with another measure of distance; "
             "choose another --output-dir."
         )
-    make_private(output_dir)
-    _write(note, about)
+    write_json(output_dir / NOTE, about)
 
 
 def measure(
@@ -219,7 +217,7 @@ def average(values: Iterable[float | None]) -> float | None:
 
 def write_sweep(results: list[dict[str, Any]], output_dir: Path, console: Console) -> None:
     """Writes sweep.json and sweep.png, and prints the table; attacks are as the audit numbers them."""
-    _write(output_dir / "sweep.json", {"settings": results})
+    write_json(output_dir / "sweep.json", {"settings": results})
     unit = results[0]["unit"]
     attacks = [f"attack {title[0]}" for title in results[0]["attacks"]]
     title = "Recognition and Chamfer distance to the true surface"
@@ -239,8 +237,3 @@ def write_sweep(results: list[dict[str, Any]], output_dir: Path, console: Consol
     axes.set(xlabel=f"Chamfer distance, head ({unit})", ylabel="recognised by the best attack", ylim=(-0.05, 1.05))
     with replacing(output_dir / "sweep.png") as temporary:
         FigureCanvasAgg(figure).print_png(temporary)
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))

@@ -77,7 +77,7 @@ class DeepfaceRecogniser:
         """Embeds the upright face."""
         face = upright_face(enlarged(image), landmarks)
         [found] = self._deepface.represent(
-            img_path=np.ascontiguousarray(face[..., ::-1]),  # deepface wants blue first
+            img_path=np.ascontiguousarray(face[..., ::-1]),  # deepface expects BGR
             model_name=self.name,
             detector_backend="skip",
             enforce_detection=False,

@@ -1,4 +1,4 @@
-"""Meshes in each other's colours, and whom a recogniser sees in them (the paper's Fig. 9)."""
+"""Exchanges colours between meshes and identifies the renders (the paper's Fig. 9)."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def exchange(
 
 
 def attack(gallery: Gallery, exchanged: Exchange | None) -> AttackResult:
-    """Says whom a recogniser takes each mesh in each head's colours for, among all heads."""
+    """Identifies each mesh in each head's colours among all heads."""
     if exchanged is None:
         return not_measured(
             TITLE, "there are no runs of other heads; give them with --transfer-config and --transfer-data"

@@ -1,11 +1,10 @@
-"""Many heads: trained and exported beside one another, each in a folder of its own, with a table and a sheet of all."""
+"""Trains and exports many heads in parallel, each in its own folder, with a table and a sheet of all."""
 
 from __future__ import annotations
 
 import csv
 import fcntl
 import glob
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -33,11 +32,12 @@ from privhead_ns.batch.head import (
 from privhead_ns.batch.jobs import Executor, Job, Outcome
 from privhead_ns.batch.ray_cluster import RayCluster
 from privhead_ns.capture.protected import load_protected_capture
-from privhead_ns.capture.transforms import capture_folder, read_json
+from privhead_ns.capture.transforms import capture_folder
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private
-from privhead_ns.mesh.files import replacing
+from privhead_ns.folders import replacing
 from privhead_ns.progress import tracked
+from privhead_ns.results_folder import check_same, open_results
+from privhead_ns.text_files import read_json, write_json
 
 NOTE = "settings.json"
 """Settings of a batch, in its folder."""
@@ -56,7 +56,7 @@ def run_batch(
         console: where progress is shown.
 
     Returns:
-        how each head ended, in the order of `data`.
+        The record of each head, in the order of `data`.
 
     Raises:
         UserError: if no capture can be used, two have the same name, one lies in `output_dir`, or that holds something
@@ -116,35 +116,26 @@ def read_heads(data: Sequence[Path], settings: Settings, console: Console) -> tu
 
 
 def claim(output_dir: Path, settings: Settings) -> None:
-    """Makes the batch's folder and notes its settings, or checks that it holds a batch of the same.
+    """Creates the batch's folder with its settings, or checks that an existing folder has the same.
 
     Raises:
         UserError: if it holds something else.
     """
-    note = output_dir / NOTE
-    if not note.exists():
-        if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-            raise UserError(f"--output-dir {output_dir} exists and is no batch; choose another folder.")
-        make_private(output_dir)
-        with replacing(note) as temporary:
-            temporary.write_text(json.dumps({"batch": asdict(settings)}, indent=1))
-    noted = read_json(note).get("batch")
-    if not isinstance(noted, dict):
+    noted = open_results(output_dir, NOTE, "batch")
+    if not noted:
+        write_json(output_dir / NOTE, {"batch": asdict(settings)})
+    elif not isinstance(noted.get("batch"), dict):
         raise UserError(f"--output-dir {output_dir} exists and is no batch; choose another folder.")
-    for key, value in asdict(settings).items():
-        if noted.get(key) != value:
-            raise UserError(
-                f"{output_dir} was made with {key} {noted.get(key)}, not {value}; use the same flags, or another "
-                "--output-dir."
-            )
+    else:
+        check_same(output_dir, noted["batch"], asdict(settings))
 
 
 @contextmanager
 def alone(output_dir: Path) -> Iterator[None]:
-    """Keeps other processes from working on a batch's folder meanwhile.
+    """Locks a batch's folder inside the block.
 
     Raises:
-        UserError: if one does already.
+        UserError: if another process holds the lock.
     """
     with (output_dir / NOTE).open() as file:
         try:
@@ -170,7 +161,7 @@ def finished(head: Head, output_dir: Path) -> Record | None:
 def outcomes(
     heads: list[Head], output_dir: Path, settings: Settings, executor: Executor, console: Console
 ) -> Iterator[Record]:
-    """Trains heads; gives their records as they end."""
+    """Trains heads and yields their records as they end."""
     shipped = isinstance(executor, RayCluster)
 
     def jobs() -> Iterator[Job]:
@@ -196,7 +187,7 @@ def recorded(outcome: Outcome, output_dir: Path, shipped: bool) -> Record:
 
 
 def tell(record: Record, console: Console) -> None:
-    """Prints a line on a head that ended."""
+    """Prints the result of a head."""
     if record.status == "trained":
         console.print(f"{escape(record.head)}: {record.seconds:.0f} s, {record.vertices} vertices", highlight=False)
     else:
@@ -208,8 +199,7 @@ def write_table(records: list[Record], output_dir: Path) -> None:
     """Writes batch.json, batch.csv and the sheets of pictures."""
     from privhead_ns.batch.sheet import save_sheets  # imports torch
 
-    with replacing(output_dir / "batch.json") as temporary:
-        temporary.write_text(json.dumps({"heads": [asdict(record) for record in records]}, indent=1))
+    write_json(output_dir / "batch.json", {"heads": [asdict(record) for record in records]})
     with replacing(output_dir / "batch.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [one.name for one in fields(Record)])
         writer.writeheader()

@@ -1,4 +1,4 @@
-"""The live table of all jobs, and the time that is left."""
+"""Live table of all jobs with an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ORDER = ("running", "failed", "waiting", "done")
 
 
 def run_jobs(jobs: Iterable[Job], names: Sequence[str], executor: Executor, console: Console) -> Iterator[Outcome]:
-    """Runs jobs under a live table; gives their outcomes as they end.
+    """Runs jobs under a live table and yields their outcomes as they end.
 
     Args:
         jobs: read one by one, as workers become free.
@@ -39,7 +39,7 @@ def run_jobs(jobs: Iterable[Job], names: Sequence[str], executor: Executor, cons
 
 
 def run_all(jobs: Sequence[Job], executor: Executor | None, console: Console) -> list[Any]:
-    """Returns the results of jobs in their order; one that fails does not keep the others from being done.
+    """Returns the results of jobs in their order; a failed job does not stop the others.
 
     Args:
         jobs: what to do.
@@ -55,7 +55,7 @@ def run_all(jobs: Sequence[Job], executor: Executor | None, console: Console) ->
         ended = run_jobs(jobs, [job.name for job in jobs], executor, console)
     outcomes = {outcome.name: outcome for outcome in ended}
     if failed := [outcome for outcome in outcomes.values() if outcome.error]:
-        raise UserError("\n".join(f"{outcome.name} failed: {outcome.error}" for outcome in failed))
+        raise UserError(" ".join(f"{outcome.name} failed: {outcome.error}" for outcome in failed))
     return [outcomes[job.name].result for job in jobs]
 
 
@@ -71,7 +71,7 @@ def in_turn(jobs: Sequence[Job], console: Console) -> Iterator[Outcome]:
 
 @dataclass
 class Entry:
-    """What is known of one job."""
+    """State of one job."""
 
     state: str = "waiting"
     doing: str = ""
@@ -88,18 +88,18 @@ class Entry:
 
 @dataclass
 class Board:
-    """What is known of all jobs."""
+    """State of all jobs."""
 
     names: list[str]
     entries: dict[str, Entry] = field(init=False)
     durations: list[float] = field(default_factory=list)
-    """Seconds that each job took which succeeded."""
+    """Seconds of each successful job."""
 
     def __post_init__(self) -> None:
         self.entries = {name: Entry() for name in self.names}
 
     def note(self, event: Step | Outcome) -> None:
-        """Takes up what a worker told."""
+        """Updates the state by an event of a worker."""
         entry, now = self.entries[event.name], time.monotonic()
         if isinstance(event, Outcome):
             if event.error is None and entry.state == "running":
@@ -111,7 +111,7 @@ class Board:
         entry.state, entry.doing, entry.done, entry.total = "running", event.doing, event.done, event.total
 
     def seconds_left(self) -> float | None:
-        """Estimates how long all will take yet: what is left of the jobs, at their mean length, over those running.
+        """Estimates the remaining time: unfinished share of jobs times mean length over running jobs.
 
         The mean is of the jobs that are done, or else what the steps of those running promise; None before that.
         """

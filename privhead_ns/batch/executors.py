@@ -1,4 +1,4 @@
-"""Which workers a command gets."""
+"""Creates the workers that a command's flags request."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from privhead_ns.batch.ray_cluster import RayCluster
 from privhead_ns.errors import UserError
 
 CLUSTER_THREADS = 2
-"""Threads of a job on a cluster, where nothing else is said."""
+"""Default number of threads of a job on a cluster."""
 
 
 def chosen_executor(address: str | None, workers: int, threads: int | None, gpus: float | None) -> Executor:
-    """Returns what the flags ask for.
+    """Returns the executor that the flags request.
 
     Raises:
         UserError: if flags contradict each other, or there is no such cluster.

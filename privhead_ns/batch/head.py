@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
 import zipfile
@@ -18,6 +17,7 @@ from privhead_ns.capture.protected import ProtectedCapture, load_protected_captu
 from privhead_ns.errors import UserError
 from privhead_ns.folders import temporary_folder
 from privhead_ns.phases import PhaseSchedule
+from privhead_ns.text_files import write_json
 
 RECORD, PICTURE, LOG = "head.json", "head.png", "train.log"
 """Files in a finished head's folder, beside its mesh."""
@@ -25,7 +25,7 @@ RECORD, PICTURE, LOG = "head.json", "head.png", "train.log"
 
 @dataclass(frozen=True)
 class Settings:
-    """What all heads of a batch share."""
+    """Settings that all heads of a batch share."""
 
     seed: int
     max_num_iterations: int | None
@@ -52,7 +52,7 @@ class Head:
 
 @dataclass(frozen=True)
 class Record:
-    """How a head ended; a row of the batch's table."""
+    """Result of a head; a row of the batch's table."""
 
     head: str
     status: str
@@ -69,7 +69,7 @@ class Record:
 
 
 def read_head(folder: Path, millimetres: bool) -> Head:
-    """Reads a capture whole.
+    """Reads a protected capture and its digest.
 
     Raises:
         UserError: if it is no protected capture, or does not know the scale that millimetres need.
@@ -125,7 +125,7 @@ def train_head(head: Head, folder: Path, settings: Settings, console: Console) -
         shutil.rmtree(folder / EXPERIMENT)
     seconds, vertices = round(time.monotonic() - start, 1), len(mesh.vertices)
     record = Record(head.name, "trained", seconds, vertices, f"{head.name}/{path.name}", digest=head.digest)
-    (folder / RECORD).write_text(json.dumps(asdict(record), indent=1))
+    write_json(folder / RECORD, asdict(record))
     return record
 
 
@@ -138,7 +138,7 @@ def train_here(head: Head, output_dir: Path, settings: Settings, console: Consol
 
 
 def keep(record: Record, folder: Path, output_dir: Path) -> None:
-    """Moves a head's results to where they stay."""
+    """Moves a head's results to their final place."""
     target, log = output_dir / record.head, output_dir / f"{record.head}.log"
     if record.status == "trained":
         shutil.rmtree(target, ignore_errors=True)  # of a capture that has changed since
@@ -158,7 +158,7 @@ def train_shipped(capture: bytes, head: Head, settings: Settings, console: Conso
         console: where progress is shown.
 
     Returns:
-        how it ended, and the packed folder of results.
+        The record, and the packed folder of results.
     """
     with TemporaryDirectory(prefix="privhead-") as temporary:
         here, folder = Path(temporary) / head.name, Path(temporary) / "results"

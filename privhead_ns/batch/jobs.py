@@ -1,6 +1,6 @@
-"""Jobs, what workers tell of them, and the function that a worker runs.
+"""Jobs, events of running jobs, and the function that a worker runs.
 
-This module imports nothing heavy: a worker reads it before it knows how many threads it may use.
+This module imports nothing heavy, because a worker imports it before its number of threads is set.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Job:
     name: str
     """Unique among the jobs of a run."""
     function: Callable[[Console], Any]
-    """What to do. It and its result must be picklable where it runs in another process."""
+    """The work. It and its result must be picklable if it runs in another process."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """A running job got on."""
+    """Progress of a running job."""
 
     name: str
     doing: str
@@ -42,7 +42,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A job ended."""
+    """End of a job."""
 
     name: str
     result: Any = None
@@ -51,10 +51,10 @@ class Outcome:
 
 
 class Executor(Protocol):
-    """Something that runs jobs."""
+    """Runs jobs."""
 
     def run(self, jobs: Iterable[Job]) -> Iterator[Step | Outcome]:
-        """Runs every job; each ends in one outcome, whatever becomes of the others.
+        """Runs every job; each yields one outcome, independently of the others.
 
         Args:
             jobs: read one by one, as workers become free.
@@ -74,7 +74,7 @@ def perform(pickled: bytes, report: Report) -> tuple[Any, str | None]:
             return pickle.loads(pickled)(Console(quiet=True)), None
     except UserError as error:
         return None, str(error)
-    except BrokenPipeError:  # nobody listens any more
+    except BrokenPipeError:  # the parent is gone
         raise
     except Exception as error:  # one job's defect must not hold up the others
         return None, defect(error)

@@ -1,4 +1,4 @@
-"""Workers on this machine: a process for each job, so that one that is killed takes nothing with it."""
+"""Workers on this machine: one process for each job, so that a killed job does not affect the others."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Worker:
         return cls(job, slot, process, ours)
 
     def receive(self) -> Step | Outcome:
-        """Waits for what the process tells next; if that is nothing, it was killed."""
+        """Waits for the next event of the process; if there is none, the process was killed."""
         try:
             kind, *values = self.connection.recv()
         except (EOFError, OSError):
@@ -93,7 +93,7 @@ class Worker:
 
 
 def _work(connection: Connection, pickled: bytes, environment: dict[str, str]) -> None:
-    """Does a job in a process group of its own, whose output nobody reads."""
+    """Runs a job in its own process group, with its output discarded."""
     os.setpgid(0, 0)
     os.environ.update(environment)
     signal.signal(signal.SIGTERM, _stop)
@@ -106,5 +106,5 @@ def _work(connection: Connection, pickled: bytes, environment: dict[str, str]) -
 
 
 def _stop(number: int, _: FrameType | None) -> None:
-    """Turns a signal into an exit that unwinds, so that temporary folders and a training go."""
+    """Raises SystemExit on a signal, so that temporary folders are removed and a training is ended."""
     raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""Workers on a cluster of machines, through Ray (https://docs.ray.io); it needs no folder that all machines see."""
+"""Workers on a cluster of machines, through Ray (https://docs.ray.io), without a shared folder."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from privhead_ns.batch.jobs import Job, Outcome, Step, perform
 from privhead_ns.errors import UserError
 
 RETRIES = 2
-"""Times that Ray does a job again whose worker or machine is gone."""
+"""Retries of a job whose worker or machine is lost."""
 AHEAD = 2
-"""Jobs that are sent, for each that the cluster has room for, so that none of its workers waits for the next."""
+"""Submitted jobs for each one that can run, so that no worker waits for the next."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class RayCluster:
 
 
 def _work(name: str, pickled: bytes, told: Any) -> tuple[Any, str | None]:
-    """Does a job in a worker of Ray, which has set CUDA_VISIBLE_DEVICES, with as many threads as it gave."""
+    """Runs a job in a worker of Ray with its assigned threads; Ray has set CUDA_VISIBLE_DEVICES."""
     import ray  # pyright: ignore[reportMissingImports]
 
     cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.protected import ProtectedCapture, ProtectedFrame
 from privhead_ns.capture.undistort import resized
-from privhead_ns.mesh.files import replacing
+from privhead_ns.folders import replacing
 from privhead_ns.mesh.pictures import render_normals
 
 SIZE = 192

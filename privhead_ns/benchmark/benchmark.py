@@ -1,7 +1,7 @@
-"""The paper's Table 1 for one's own captures: trains every variant on every head, and measures each against the truth.
+"""Reproduces the paper's Table 1 on given captures: trains every variant on every head and measures the meshes.
 
-Everything lies in one folder, one measured run per file, so that a benchmark goes on where it was stopped. That folder
-is for the owner of the photographs alone: its picture shows them.
+All results lie in one folder, one file per measured run, so that a benchmark continues where it was stopped. The folder
+is for the owner of the photographs alone: benchmark.png shows them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def run_benchmark(
     console: Console,
     executor: Executor | None = None,
 ) -> list[Measurement]:
-    """Measures what is not yet measured; where one run fails, the others are made first.
+    """Trains and measures the runs that have no result yet; if one fails, the others are finished first.
 
     Args:
         heads: raw captures with ground truth; their folders' names must differ.
@@ -176,5 +176,5 @@ def measure_step(
 
 
 def ends_phase1(variant: Variant, step: int, steps: list[int]) -> bool:
-    """Says whether a checkpoint is that of the end of phase 1: the first of several, which are all measured."""
+    """Returns whether a checkpoint ends phase 1: the first of several, which are all measured."""
     return variant.every_checkpoint and not variant.timed and step == steps[0] != steps[-1]

@@ -1,6 +1,6 @@
-"""The paper's Figures 2, 3 and 4 from the meshes of a benchmark.
+"""Draws the paper's Figures 2, 3 and 4 from the meshes of a benchmark.
 
-They show meshes and no photograph, so whoever may see the subject's mesh may see them.
+They show meshes and no photographs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""The full_rgb that benchmarks compare with: the same views, with the photographs' colours in all of them.
+"""Full RGB, the reference of benchmarks: the same views with the photographs' colours in all of them.
 
-This is the only code after the capture side that opens a photograph of a face. It does so only when it is told where
-they lie, which nobody but their owner can do.
+This is the only code outside the capture side that opens a photograph of a face, and only if its folder is given.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ class FullRgbDataParser(PrivheadDataParser):
 
 
 class FullRgbDataset(PrivheadDataset):
-    """All views in colour, developed in memory as the capture side does; nothing is written."""
+    """All views in colour, converted in memory as the capture side does; nothing is written."""
 
     def colour(self, image_idx: int) -> Float[np.ndarray, "height width 3"]:
         """Returns the photograph of any view: colour in [0, 1]."""

@@ -1,4 +1,4 @@
-"""What training with fewer neutral views cost, as a table, as JSON, and as two pictures (the paper's Fig. 5)."""
+"""Reports accuracy against the number of neutral views: table, JSON and two pictures (the paper's Fig. 5)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from rich.table import Table
 from privhead_ns.benchmark.figures import save_meshes
 from privhead_ns.benchmark.neutral_views import LAYOUTS, Layout
 from privhead_ns.benchmark.report import mean, shown
-from privhead_ns.benchmark.results import FewerNeutral, Measurement, write_json
+from privhead_ns.benchmark.results import FewerNeutral, Measurement
 from privhead_ns.benchmark.variants import OURS, STAGE_1
 from privhead_ns.mesh.evaluate import MEASURE, load_truth
 from privhead_ns.mesh.grid import save_figure
+from privhead_ns.text_files import write_json
 
 REGIONS: dict[str, Callable[[Measurement], float | None]] = {
     "head": lambda m: m.chamfer,

@@ -1,4 +1,4 @@
-"""Which neutral views stay neutral when a benchmark trains with fewer of them (the paper's Fig. 5).
+"""Selects the neutral views that stay neutral when a benchmark trains with fewer of them (the paper's Fig. 5).
 
 The others become protected: the paper varies what counts as private, and a stricter definition takes colours away, not
 photographs. Its text names neither the views of its two layouts of 10 views nor how they were chosen. The two here are

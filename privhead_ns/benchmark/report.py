@@ -1,4 +1,4 @@
-"""What a benchmark measured, as a table, as CSV and JSON, and as a picture."""
+"""Reports the measurements of a benchmark: table, CSV, JSON and picture."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from rich.console import Console
 from rich.table import Table
 
 from privhead_ns.benchmark.figures import save_figures
-from privhead_ns.benchmark.results import Measurement, write_json
+from privhead_ns.benchmark.results import Measurement
 from privhead_ns.benchmark.variants import ORACLE, OURS, PAPER, STAGE_1, VARIANTS
 from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.folders import replacing
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
 from privhead_ns.mesh.evaluate import MEASURE
-from privhead_ns.mesh.files import load_mesh, replacing
+from privhead_ns.mesh.files import load_mesh
+from privhead_ns.text_files import write_json
 
 Figures = dict[str, Callable[[Measurement], float | None]]
 
@@ -32,7 +34,7 @@ COLUMNS: Figures = {
     "seconds": lambda m: m.seconds,
     "memory (MB)": lambda m: m.peak_memory,
 }
-"""What the table shows of a measurement."""
+"""Columns of the table."""
 START, *LATER = (variant.label for variant in VARIANTS.values())
 ORDER = [START, STAGE_1, *LATER]
 
@@ -126,7 +128,7 @@ def table(measurements: list[Measurement]) -> Table:
 
 
 def curve(measurements: list[Measurement]) -> Table:
-    """Returns how far the variants that were measured on their way had come after which time, on average."""
+    """Returns mean figures against training time of the variants whose checkpoints are all measured."""
     title = f"On the way: distance to the true surface ({units(measurements)})"
     result = Table("trained as", "steps", "seconds", "Chamfer, head", "Chamfer, face", title=title)
     for label in labels(measurements):
@@ -141,14 +143,14 @@ def curve(measurements: list[Measurement]) -> Table:
 
 @dataclass(frozen=True)
 class Race:
-    """How long stage 2 and the paper's own configuration took on a head to the same Chamfer distance to the surface."""
+    """Training times of stage 2 and of the paper's configuration to the same Chamfer distance on a head."""
 
     head: str
     chamfer: float
-    """The best that the paper's configuration reached within its time."""
+    """Best distance of the paper's configuration within its time."""
     unit: str
     paper_seconds: float
-    """When it did."""
+    """Time at which it was reached."""
     our_seconds: float | None
     """When our first measured state at least as good was reached; None if there is none."""
 

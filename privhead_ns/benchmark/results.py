@@ -1,8 +1,7 @@
-"""One measured mesh, and the file that keeps what was measured of a training run."""
+"""Measurements of a mesh, and the file that stores those of a training run."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 from rich.console import Console
 
 from privhead_ns.benchmark.neutral_views import Selection
-from privhead_ns.capture.transforms import read_json
 from privhead_ns.mesh.evaluate import MEASURE, Evaluation, evaluate
-from privhead_ns.mesh.files import load_mesh, replacing
+from privhead_ns.mesh.files import load_mesh
+from privhead_ns.text_files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class FewerNeutral:
 
 
 def stored_measurements(result: Path, head: Path, output_dir: Path, console: Console) -> list[Measurement]:
-    """Reads what was measured before; meshes that were measured in another way are measured again.
+    """Reads stored measurements; meshes that were measured by another measure are measured again.
 
     Raises:
         UserError: if such a mesh is missing or broken.
@@ -73,6 +72,7 @@ def stored_measurements(result: Path, head: Path, output_dir: Path, console: Con
 
 def write_result(result: Path, measurements: list[Measurement]) -> None:
     """Writes the measurements of a variant on a head."""
+    result.parent.mkdir(parents=True, exist_ok=True)
     write_json(result, {"measure": MEASURE, "measurements": [asdict(measurement) for measurement in measurements]})
 
 
@@ -89,10 +89,3 @@ def figures(evaluation: Evaluation) -> dict[str, Any]:
         "chamfer_point_to_point": head.chamfer_point_to_point,
         "face_chamfer_point_to_point": face.chamfer_point_to_point if face else None,
     }
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Writes a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1))

@@ -1,22 +1,24 @@
-"""What all runs of a benchmark share, noted in its folder, so that results of different settings are never mixed."""
+"""Settings that all runs of a benchmark share, stored in its folder so that different settings are never mixed."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from privhead_ns.benchmark.results import write_json
 from privhead_ns.capture.protected import ProtectedCapture
-from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private
 from privhead_ns.mesh.evaluate import load_truth
 from privhead_ns.phases import PhaseSchedule
+from privhead_ns.results_folder import check_same, open_results
+from privhead_ns.text_files import write_json
+
+NOTE = "settings.json"
+"""File in the folder of a benchmark."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What all runs of a benchmark share."""
+    """Settings that all runs of a benchmark share."""
 
     seed: int
     """Of every run."""
@@ -47,26 +49,16 @@ def check_heads(heads: list[Path]) -> None:
 
 
 def check_settings(output_dir: Path, heads: list[Path], settings: Settings) -> None:
-    """Notes the settings in the folder, or compares them with those noted there.
+    """Stores the settings in the folder, or compares them with those stored there.
 
     Raises:
         UserError: if they differ, or `output_dir` is something else.
     """
-    path = output_dir / "settings.json"
-    if not path.exists():
-        if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
-            raise UserError(f"--output-dir {output_dir} exists and is no benchmark; choose another folder.")
-        make_private(output_dir)
-    noted = read_json(path) if path.exists() else {}
+    noted = open_results(output_dir, NOTE, "benchmark")
     captures = noted.get("heads", {}) | {}
     for head in heads:
         name, place = head.resolve().name, str(head.resolve())
         if captures.setdefault(name, place) != place:
             raise UserError(f"{output_dir} has results of another {name}, {captures[name]}; choose another folder.")
-    for key, value in asdict(settings).items():
-        if noted.get(key, value) != value:
-            raise UserError(
-                f"{output_dir} was made with {key} {noted[key]}, not {value}; choose another --output-dir, or go on "
-                f"with --{key.replace('_', '-')} {noted[key]}."
-            )
-    write_json(path, asdict(settings) | {"heads": captures})
+    check_same(output_dir, noted, asdict(settings))
+    write_json(output_dir / NOTE, asdict(settings) | {"heads": captures})

@@ -37,7 +37,7 @@ def train_variant(
 def train_timed(
     variant: Variant, head: Path, protected: Path, training: Path, settings: Settings, console: Console
 ) -> TrainingRun:
-    """Trains a variant until its time is up, with five checkpoints on the way.
+    """Trains a variant for a given time, with five checkpoints.
 
     A probe of a few steps tells how many fit; phase 1 gets 40 % of them. Should the run be slower than its probe, it is
     interrupted when the time is up.

@@ -1,4 +1,4 @@
-"""The ways to train that a benchmark compares."""
+"""Training variants that a benchmark compares."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to train, for a row of the table."""
+    """A training variant; a row of the table."""
 
     label: str
     """Its name in tables and pictures."""

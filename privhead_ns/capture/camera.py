@@ -1,4 +1,4 @@
-"""Cameras: intrinsics, the point that all look at, the frame of their poses, and an even choice of them."""
+"""Cameras: intrinsics, the common point that they look at, geographic frames, and evenly spread subsets."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Intrinsics:
 
 @dataclass(frozen=True)
 class PosedCamera:
-    """A camera and where it stands."""
+    """A camera and its pose."""
 
     camera_to_world: Float[np.ndarray, "4 4"]
     """OpenGL convention."""

@@ -1,4 +1,4 @@
-"""The square view of each photograph: what a pinhole camera at the same place sees that looks at the head's centre."""
+"""Resamples photographs to square views of pinhole cameras at the same position, looking at the head's centre."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SURE = 0.999
 
 
 class Sphere(NamedTuple):
-    """Holds the head."""
+    """Sphere that contains the head."""
 
     center: Float[np.ndarray, " 3"]
     radius: float
@@ -61,7 +61,7 @@ def seen_by(
     source: Intrinsics,
     background: tuple[float, float, float],
 ) -> ViewPixels:
-    """Returns what a camera sees of a photograph that was taken from the same place.
+    """Resamples a photograph to the view of another camera at the same position.
 
     A photograph that is only smaller or as large, without distortion, is reduced by averaging areas, else resampled.
     Pixels beyond the photograph's edge are unknown; they get the background's colour, and the mask of the edge.
@@ -111,7 +111,7 @@ def distorted_pixels(
 
 
 def _only_smaller(source: Intrinsics, target: Intrinsics) -> bool:
-    """Says whether the target is the source's camera, for an image as large or smaller."""
+    """Returns whether the target is the source's camera, for an image as large or smaller."""
     if any(source.distortion) or target.width > source.width or target.height > source.height:
         return False
     scaled = source.scaled(target.width, target.height)

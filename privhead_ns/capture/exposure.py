@@ -21,7 +21,7 @@ VOXELS = 64
 SMOOTH = 1.5
 """Standard deviation in voxels by which the hull is smoothed."""
 FACING = 0.5
-"""Least cosine between a point's normal and the direction to a camera that judges its colour."""
+"""Least cosine between a point's normal and the direction to a camera, for its colour to count."""
 RANGE = 0.03, 0.97
 """Colour values that are neither lost in noise nor clipped."""
 ROUNDS = 20

@@ -1,7 +1,7 @@
-"""A last look at the neutral views before they leave: does a face detector see a face in one?
+"""Runs a face detector on the neutral views before they are written.
 
-A safety net, and one with holes: Haar cascades miss faces, above all profiles, tilted, covered and dim ones. That no
-face was found does not mean that none is there; the declaration of the owner is what counts.
+Haar cascades miss faces, most of all profiles and tilted, covered or dim ones. That no face was found does not mean
+that none is there; the declaration of the owner decides.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ HEAD_SHARE, WHOLE_SHARE = 0.3, 0.1
 MARGIN = 0.1
 """What is seen around the head, over its longer side."""
 NEIGHBOURS = 5
-"""Overlapping detections beyond which a find counts."""
+"""Number of overlapping detections above which a face counts as found."""
 ALL_TURNS = (0, 1, 2, 3)
-"""Quarter turns where nothing tells what is up."""
+"""Quarter turns to try where the upward direction is unknown."""
 UPRIGHT = 0.5
 """Length of the cameras' mean upward direction from which it counts as the direction up."""
 
@@ -34,7 +34,7 @@ def shows_face(
     turns: Sequence[int] = (0,),
     share: float = HEAD_SHARE,
 ) -> bool:
-    """Says whether OpenCV's Haar cascades (Viola and Jones 2001) see a face.
+    """Returns whether OpenCV's Haar cascades (Viola and Jones 2001) see a face.
 
     A frontal face counts where both frontal cascades find one after histogram equalisation, a profile where the profile
     cascade finds one facing left or right. Measured with masks on 17 captures of 11 rendered and 3 real heads, the data

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from skimage.measure import label
 
 from privhead_ns.capture.camera import Intrinsics, look_at_centre
 from privhead_ns.errors import UserError
+from privhead_ns.outline import distance_to
 
 VOXELS = 64
 """Voxels along each side of a carved region."""
 ROUNDS = 2
-"""The second round carves the box that the first one found, with finer voxels."""
+"""Rounds of carving: the second carves the box found by the first, with finer voxels."""
 MARGIN = 0.05
 """Share of the visual hull's size that is added on each side."""
 SEEN = 0.3
 """Share of the views that must have a point in their image for it to be head: close-ups cut the head."""
 REACHED = 0.99
-"""Share of the visual hull in the sphere about the head; the rest is corners that few views look at."""
+"""Share of the visual hull that the sphere about the head must hold; the rest is corners that few views see."""
 SPHERE_MARGIN = 1.1
 """Without masks: the box's half side over the radius of the sphere that most cameras see whole."""
 CLOSE_UPS = 0.25
@@ -83,7 +83,7 @@ def reach(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> float:
 
 @dataclass(frozen=True)
 class Votes:
-    """What the views say of the voxels that at most `allowed` of them see outside their silhouettes."""
+    """Votes of the views on the voxels that at most `allowed` of them see outside their silhouettes."""
 
     index: Int[np.ndarray, " n"]
     """Place of each voxel in the flattened grid of `resolution`³."""
@@ -101,7 +101,7 @@ class Votes:
 def vote(
     views: Sequence[View], box: Float[np.ndarray, "2 3"], resolution: int, allowed: int, slack: float = 0.5
 ) -> Votes:
-    """Asks all views for each voxel of a box whether it lies on their silhouette.
+    """Counts, for each voxel of a box, the views that see it inside and outside their silhouettes.
 
     Args:
         views: with silhouettes.
@@ -157,20 +157,6 @@ def project(view: View, points: Float[np.ndarray, "n 3"]) -> tuple[Int[np.ndarra
     return np.where(inside, y * camera.width + x, -1).astype(np.int64), depth
 
 
-def distance_from(pixels: Bool[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """Returns each pixel's distance in pixels to the nearest that is set, infinite where none is."""
-    if not pixels.any():
-        return np.full(pixels.shape, np.inf, np.float32)
-    return cv2.distanceTransform((~pixels).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-
-
-def signed_distance(view: View) -> Float[np.ndarray, "height width"]:
-    """Returns the distance of pixels to the view's outline in pixels, negative inside the silhouette."""
-    assert view.silhouette is not None
-    head = view.silhouette > 0
-    return np.where(head, 0.5 - distance_from(~head), distance_from(head) - 0.5)
-
-
 def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:
     """Returns the box around the largest body of voxels that no view sees outside the silhouette.
 
@@ -194,7 +180,7 @@ def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.nda
 def look_up(
     view: View, points: Float[np.ndarray, "n 3"], radius: float, slack: float
 ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
-    """Says which points a view has in its image, and which of those lie on the silhouette.
+    """Returns which points a view has in its image, and which of those lie on the silhouette.
 
     A point counts as on the silhouette up to `radius` units and `slack` pixels away from it.
     """
@@ -202,7 +188,7 @@ def look_up(
     pixel, depth = project(view, points)
     inside = pixel >= 0
     focal = max(view.intrinsics.fl_x, view.intrinsics.fl_y)
-    away = distance_from(view.silhouette > 0).ravel()[pixel]
+    away = distance_to(view.silhouette > 0).ravel()[pixel]
     return inside, inside & (away <= radius * focal / depth + slack)
 
 

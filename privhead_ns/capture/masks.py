@@ -1,4 +1,4 @@
-"""A mask is a shape: two-valued, so that no mask can carry a photograph out of the machine."""
+"""Checks that a mask is a two-valued shape, so that no mask can contain a photograph."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OUTLINE = 2
 
 
 def alpha_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height width"] | None:
-    """Returns the shape that an alpha channel draws, 255 inside, or None where there is none or it is opaque all over.
+    """Returns the shape of an alpha channel, 255 inside, or None where there is none or it is opaque everywhere.
 
     Raises:
         UserError: if it is no shape; see `mask_shape`.
@@ -44,7 +44,7 @@ def alpha_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height wid
 
 
 def mask_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height width"]:
-    """Returns the shape that a mask draws: 255 inside, 0 outside.
+    """Returns the shape of a mask: 255 inside, 0 outside.
 
     Masks of 0 and one other value are shapes, whatever that value is. In others black and white must prevail, and grey
     may lie between them along the outline; they are cut at half.
@@ -75,12 +75,12 @@ def mask_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height widt
 
 
 def grey_off_outline(mask: UInt8[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
-    """Says which pixels of a resampled mask are neither 0 nor 255 and lack one of both within OUTLINE pixels."""
+    """Returns which pixels of a resampled mask are neither 0 nor 255 and lack one of both within OUTLINE pixels."""
     return (mask > 0) & (mask < 255) & ~(_near(mask == 0, OUTLINE) & _near(mask == 255, OUTLINE))
 
 
 def _near(pixels: Bool[np.ndarray, "height width"], reach: int) -> Bool[np.ndarray, "height width"]:
-    """Says which pixels have one that is set at most `reach` rows and columns away."""
+    """Returns which pixels have one that is set at most `reach` rows and columns away."""
     return cv2.dilate(pixels.astype(np.uint8), np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)) > 0
 
 

@@ -1,4 +1,4 @@
-"""Finds masks that cut the head where nearly all other views see it, and which of their pixels not to believe."""
+"""Finds masks that cut the head where nearly all other views see it, and marks their wrong pixels as unknown."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from privhead_ns.capture.silhouettes import consensus_box
 VOXELS = 64
 """Voxels along each side of the box around the head."""
 ALLOWED = 0.06, 0.03
-"""Shares of the views that may object to a voxel of the core, first and after the worst masks are mended."""
+"""Largest share of views that see a voxel of the core as background, before and after the worst masks are corrected."""
 DEPTH = 2
-"""Voxels by which the core is smaller than what the views agree on, so that outlines may be rough."""
+"""Voxels by which the core is eroded, as tolerance for rough outlines."""
 OBJECTS = 0.01
-"""Share of the core to which a view must object to be guilty."""
+"""Share of the core that a view must see as background for its mask to count as wrong."""
 UNUSUAL = 4.0
-"""Multiple of the views' 90th percentile that does not count as much: each of a few views carves a lot."""
+"""Multiple of the 90th percentile over the views up to which such a share is normal: each of few views carves a lot."""
 REACH = 0.06
-"""Distance over the box's longest side within which background beside a contradicted pixel is not believed either."""
+"""Distance from a contradicted pixel, over the box's longest side, within which background becomes unknown as well."""
 
 
 @dataclass(frozen=True)
 class Mended:
-    """Views of which contradicted background counts as unknown."""
+    """Views whose contradicted background counts as unknown."""
 
     views: tuple[View, ...]
     """With silhouettes that are set where nothing is known, so that they carve nothing there."""
     doubted: dict[int, Bool[np.ndarray, "height width"]]
-    """By view: its pixels that are not believed."""
+    """Unknown pixels of each corrected view, by the view's index."""
 
 
 def mend(views: Sequence[View]) -> Mended:
-    """Marks the background of masks that, nearly alone, object to the core of the visual hull.
+    """Marks background that contradicts the core of the visual hull and that few other views see.
 
-    The core is where at most a few views see background, well inside of it. Two rounds, for a bad mask hides another.
+    The core is the eroded region where at most a few views see background. There are two rounds because one bad mask
+    hides another.
 
     Args:
-        views: reduced; without silhouettes nothing is mended.
+        views: reduced; without silhouettes nothing is corrected.
     """
     doubted: dict[int, np.ndarray] = {}
     mended = list(views)
@@ -75,7 +76,7 @@ def _core(views: Sequence[View], box: Float[np.ndarray, "2 3"], allowed: int) ->
 
 
 def _against(view: View, points: Float[np.ndarray, "n 3"], box: Float[np.ndarray, "2 3"]) -> Bool[np.ndarray, " n"]:
-    """Says which points a view sees as background."""
+    """Returns which points a view sees as background."""
     radius = float(np.linalg.norm(box[1] - box[0])) / VOXELS / 2
     inside, head = look_up(view, points, radius, 0.5)
     return inside & ~head

@@ -1,8 +1,8 @@
-"""Fits cameras and photographs to each other: resolution, and which way up the stored pixels belong.
+"""Matches cameras and photographs: resolution and orientation of the stored pixels.
 
-Whether intrinsics and poses refer to a photograph as it is stored or as its EXIF orientation shows it depends on the
-program that estimated them. The shape tells, unless both are of one shape; then the silhouettes do: turned wrongly,
-they do not agree with their common hull.
+Whether intrinsics and poses refer to a photograph as stored or as turned by its EXIF orientation depends on the program
+that estimated them. The image shape decides; if both shapes are equal, the silhouettes do: with the wrong orientation
+they disagree with their visual hull.
 """
 
 from __future__ import annotations
@@ -99,14 +99,14 @@ def _mask_orientation(frame: RawFrame, size: tuple[int, int], exif: int) -> int:
 
 
 def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Says whether one picture can be a resized version of another: each side is rounded by less than a pixel."""
+    """Returns whether one picture can be a resized version of another: each side is rounded by less than a pixel."""
     lowest = max((side - 1) / whole for side, whole in zip(size, other, strict=True))
     highest = min((side + 1) / whole for side, whole in zip(size, other, strict=True))
     return lowest < highest
 
 
 def _decide(fitted: Sequence[Fitted], path: Path, agreement: Agreement) -> list[RawFrame]:
-    """Turns the photographs whose shape does not tell how, all of them in one way.
+    """Decides the orientation of the photographs whose shape leaves it open, the same for all of them.
 
     Poses refer to stored or to upright pixels, and masks are stored as their photographs are, or upright beside
     photographs that are not. The hull tells how masks belong to the poses; the photographs' edges along the outline
@@ -137,7 +137,7 @@ def _decide(fitted: Sequence[Fitted], path: Path, agreement: Agreement) -> list[
 
 
 def _turn(one: Fitted, upright: bool, mask_upright: bool) -> RawFrame:
-    """Returns a frame whose camera sees the upright or the stored photograph, and whose mask is stored either way."""
+    """Returns a frame with the upright or the stored orientation of its photograph and of its mask."""
     if not one.open:
         return one.frame
     mask = (

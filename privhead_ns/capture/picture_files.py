@@ -1,4 +1,4 @@
-"""Picture files that users have: which can be read, what the others are, and which way up they are stored."""
+"""Image files: recognises formats, reads headers and decodes pixels in the right orientation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""What makes a stored picture upright, by its orientation."""
+"""Pillow operation that turns a stored image upright, by EXIF orientation."""
 TRANSPOSING = (5, 6, 7, 8)
 """Orientations in which the stored rows are the upright picture's columns."""
 INVERSE = {6: 8, 8: 6}
@@ -87,7 +87,7 @@ def oriented_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
 
 
 def decode(path: Path, role: str, orientation: int) -> Image.Image:
-    """Decodes a picture and turns it as an EXIF orientation says, whatever its own is.
+    """Decodes an image and applies the given EXIF orientation instead of its own.
 
     Args:
         path: the file.

@@ -1,4 +1,4 @@
-"""PNG files (ISO/IEC 15948) that hold nothing but pixels: no metadata, and no byte that no pixel needs."""
+"""Checks that PNG files (ISO/IEC 15948) hold pixels alone: no metadata and no surplus bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sheet for the owner's eyes: each photograph beside what leaves the machine."""
+"""Writes a preview for the owner alone: each photograph beside its view in the protected capture."""
 
 from __future__ import annotations
 

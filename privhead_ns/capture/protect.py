@@ -1,8 +1,7 @@
-"""Turns a raw capture into a protected one, the only folder that may leave the owner's machine."""
+"""Converts a raw capture into a protected capture, the only folder that may leave the owner's machine."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from privhead_ns.operators import Operator, OperatorConfig, quantise
 from privhead_ns.progress import tracked
 from privhead_ns.template.files import TEMPLATE_FILE, choose_template, write_template
 from privhead_ns.template.pose import pose_template
+from privhead_ns.text_files import write_json
 
 Box = tuple[float, float, float, float, float, float]
 """x0 y0 z0 x1 y1 z1 in the capture's own frame."""
@@ -56,7 +56,7 @@ def protect(
     preview: Path | None = None,
     console: Console | None = None,
 ) -> ProtectSummary:
-    """Writes the protected capture of a raw one; `output_dir` appears whole or not at all, for its owner alone (0700).
+    """Writes the protected capture of a raw capture; `output_dir` appears whole or not at all, with mode 0700.
 
     Every photograph is read and checked before the first file is written; no two are in memory at once.
 
@@ -68,7 +68,7 @@ def protect(
         size: side of the views in pixels; they are smaller where most photographs have fewer on the head.
         background: colour in [0, 1] put behind the head where there is a mask or alpha channel.
         neutral, sensitive, face_direction, neutral_beyond_deg: see `classify`.
-        allow_face: globs of neutral frames to take although a face is found in them.
+        allow_face: globs of neutral frames that are accepted although a face is found in them.
         box: holds the head; None to find it.
         ignore_masks: whether to use neither masks nor alpha channels.
         template: `average`, or a mesh file: where training starts, beside the silhouettes; None for no template.
@@ -135,7 +135,7 @@ def protect(
         if posed is not None:
             write_template(posed, folder)
             content["privhead"]["template"] = TEMPLATE_FILE
-        (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        write_json(folder / "transforms.json", content)
         if preview is not None:
             save_preview(preview, surveyed.thumbnails, load_protected_capture(folder))
     return ProtectSummary(
@@ -207,7 +207,7 @@ def _read_box(box: Box) -> Float[np.ndarray, "2 3"]:
 
 
 def _check_margin(width: int, height: int, margin: int) -> None:
-    """Checks that σ leaves something of a view.
+    """Checks that σ of a view is not zero everywhere.
 
     Raises:
         UserError: if not.

@@ -1,4 +1,4 @@
-"""The protected capture: its format, and a loader that refuses whatever breaks the promise made with it.
+"""Format and loader of a protected capture; the loader refuses files that deviate from the format.
 
 transforms.json     cameras, kinds of views, operator, box; see `ProtectedCapture`
 neutral/000.png     8-bit RGB; there need not be any
@@ -25,9 +25,7 @@ from privhead_ns.capture.png_file import HEADER, MoreThanPixels, NotWhole, check
 from privhead_ns.capture.transforms import (
     LARGEST,
     capture_folder,
-    is_file,
     read_frames,
-    read_json,
     read_number,
     read_pose,
     read_positive,
@@ -36,6 +34,7 @@ from privhead_ns.capture.transforms import (
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.template.files import read_template
+from privhead_ns.text_files import is_file, read_json
 
 FORMAT_VERSION = 2
 MASKS = ("mask_path", "known_path")
@@ -65,7 +64,7 @@ class ProtectedFrame:
 
 @dataclass(frozen=True)
 class ProtectedCapture:
-    """What training may know of a head."""
+    """Everything that training reads of a head."""
 
     folder: Path
     width: int
@@ -249,7 +248,7 @@ def _check_png(path: Path, form: tuple[int, int], width: int, height: int, role:
         if tuple(stored_form) != form or interlaced:
             raise UserError(
                 f"{path} must be a {IN_WORDS[form]} PNG, as every {role} {'file' if role == 'mask' else 'view'} is, "
-                "and is not; it breaks the promise made with this capture, so protect the photographs again."
+                "and is not; protect the photographs again."
             )
         if (stored_width, stored_height) != (width, height):
             raise UserError(

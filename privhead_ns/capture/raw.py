@@ -1,4 +1,4 @@
-"""A raw capture: the photographs and cameras that only the capture side may open."""
+"""Reads raw captures: photographs and cameras, which only the capture side may open."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from privhead_ns.capture.masks import alpha_shape, mask_shape
 from privhead_ns.capture.picture_files import UPRIGHT, decode
 from privhead_ns.capture.transforms import (
     capture_folder,
-    is_file,
     read_frames,
-    read_json,
     read_number,
     read_points,
     read_pose,
@@ -25,6 +23,7 @@ from privhead_ns.capture.transforms import (
     read_size,
 )
 from privhead_ns.errors import UserError
+from privhead_ns.text_files import is_file, read_json
 
 DISTORTION_KEYS = ("k1", "k2", "p1", "p2", "k3")
 """Brown's radial and tangential coefficients in OpenCV's order."""
@@ -46,11 +45,11 @@ class RawFrame:
     image_path: Path
     mask_path: Path | None
     known_path: Path | None
-    """A mask that is black where `mask_path` is not to be believed; None where all of it is."""
+    """Image that is black where `mask_path` is unreliable; None if all of it is reliable."""
     intrinsics: Intrinsics
     camera_to_world: Float[np.ndarray, "4 4"]
     sensitive: bool | None
-    """What transforms.json declares; None where it says nothing."""
+    """Flag in transforms.json; None if it is missing."""
     orientation: int = UPRIGHT
     """EXIF orientation by which stored pixels are turned to be what the camera sees; 1 where they are that already."""
     mask_orientation: int = UPRIGHT
@@ -58,7 +57,7 @@ class RawFrame:
     resized_from: tuple[int, int] | None = None
     """Width and height in transforms.json where the photograph has others; its intrinsics are scaled already."""
     ignore_alpha: bool = False
-    """Whether an alpha channel is no mask."""
+    """Whether an alpha channel does not count as a mask."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UI
 
 
 def read_unsure(frame: RawFrame) -> Bool[np.ndarray, "height width"] | None:
-    """Returns where a photograph's mask is not to be believed; None where all of it is.
+    """Returns where a photograph's mask is unreliable; None if all of it is reliable.
 
     Raises:
         UserError: if the file is broken, of another size than the photograph, or no shape.

@@ -1,4 +1,4 @@
-"""Decides which frames are sensitive: all but those that somebody declared neutral."""
+"""Decides which frames are sensitive: all that the owner did not declare neutral."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def classify(
     face_direction: Vector | None = None,
     neutral_beyond_deg: float = 100.0,
 ) -> list[bool]:
-    """Says for each frame whether it is sensitive.
+    """Returns for each frame whether it is sensitive.
 
     Three sources may declare a frame sensitive or neutral: its flag in transforms.json, the globs, and the angle of its
     camera about the head's centre. If one of them says sensitive, it is; it is neutral only if one of them says so and
@@ -66,7 +66,7 @@ def classify(
 
 
 def matches(capture: RawCapture, globs: Sequence[str], flag: str) -> list[bool]:
-    """Says for each frame whether one of the globs matches its file path or base name.
+    """Returns for each frame whether one of the globs matches its file path or base name.
 
     Backslashes count as slashes. A glob may also be a path into the capture's folder, absolute or from the current one.
     One that matches nothing as written is tried without regard to case, unless that would be ambiguous: a frame that
@@ -105,7 +105,7 @@ def _match(capture: RawCapture, glob: str, flag: str) -> list[bool]:
 
 
 def _literal_ends(name: str, pattern: str) -> tuple[str, str]:
-    """Returns what stands in a name for the pattern's text before the first and after the last wildcard."""
+    """Returns the parts of a name that match the pattern before its first and after its last wildcard."""
     parts = re.split(r"[*?]", pattern)
     return (name, "") if len(parts) == 1 else (name[: len(parts[0])], name[len(name) - len(parts[-1]) :])
 

@@ -1,4 +1,4 @@
-"""Checks every silhouette against the visual hull of the others: a wrong mask or pose cannot agree with it."""
+"""Compares every silhouette with the visual hull of the others, to find wrong masks and poses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from privhead_ns.capture.hull import View, Votes, distance_from, footprint_box, project, vote
+from privhead_ns.capture.hull import View, Votes, footprint_box, project, vote
 from privhead_ns.capture.undistort import resized
 from privhead_ns.errors import UserError
+from privhead_ns.outline import distance_to
 
 LONGEST_SIDE = 128
 """Larger silhouettes are reduced to this many pixels."""
@@ -19,7 +20,7 @@ VOXELS = 64
 COARSE_VOXELS = 32
 """Voxels along each side of the box in which the hull is looked for, and of the fine one."""
 ROUNDS = 4
-"""Views may lose their vote in all rounds but the last."""
+"""Rounds of carving; in all but the last, views that carve too much are excluded from the next."""
 EXPLAINED = 0.93
 EXPLAINED_WELL = 0.95
 """Shares of a silhouette that the hull must explain: below the first `protect` stops, below the second it warns.
@@ -61,7 +62,7 @@ class Agreement:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What is wrong with silhouettes."""
+    """Disagreement between silhouettes."""
 
     agreement: Agreement
     carved: Float[np.ndarray, " n"]
@@ -115,10 +116,9 @@ def agreement(views: Sequence[View], trusted: Sequence[int]) -> Agreement:
 
 
 def check_silhouettes(views: Sequence[View], names: Sequence[str]) -> dict[int, str]:
-    """Compares every silhouette with the hull of all, and stops at those that cannot belong to the same head.
+    """Compares every silhouette with the hull of all, and raises an error for those of another head.
 
-    Views that alone carve more than CARVES of the hull lose their vote, so that they do not spoil what the others are
-    compared with.
+    Views that alone carve more than CARVES of the hull are excluded from the hull that the others are compared with.
 
     Args:
         views: all with silhouettes, or there is nothing to compare.
@@ -156,7 +156,7 @@ def check_silhouettes(views: Sequence[View], names: Sequence[str]) -> dict[int, 
 
 
 def judge(views: Sequence[View]) -> Judgement:
-    """Measures all silhouettes, with those that alone carve much kept from spoiling what the others are compared with.
+    """Measures all silhouettes against a hull without the views that alone carve much.
 
     Args:
         views: reduced, with silhouettes.
@@ -180,7 +180,7 @@ def judge(views: Sequence[View]) -> Judgement:
 
 
 def _fault(views: Sequence[View], result: Agreement, carved: np.ndarray, index: int, names: Sequence[str]) -> str:
-    """Says what seems wrong with a view: the most likely of inverted, off in pose, another view's, small and large."""
+    """Describes the likely fault of a view: inverted mask, wrong pose, mask of another view, too small or too large."""
     own, hull = _silhouette(views[index]), result.covered[index]
     figures = _in_words(result.explained[index], carved[index])
     if overlap(~own, hull) > FITS:
@@ -237,7 +237,7 @@ def check_outline(silhouette: UInt8[np.ndarray, "height width"], name: str) -> N
 
 
 def _check_lens_mask(views: Sequence[View]) -> None:
-    """Refuses a mask that is the same in all views and spans the picture, as the circle of a lens does."""
+    """Refuses a mask that is equal in all views and spans the image, such as the circle of a lens."""
     first = _silhouette(views[0])
     same = all(np.array_equal(_silhouette(view), first) for view in views[1:])
     spans = [(np.ptp(np.flatnonzero(line)) + 1) / len(line) for line in (first.any(axis=0), first.any(axis=1))]
@@ -281,7 +281,7 @@ def _picture(view: View, votes: Votes, chosen: Bool[np.ndarray, " n"]) -> Bool[n
         return covered
     covered.ravel()[pixel[pixel >= 0]] = True
     radius = np.linalg.norm(votes.voxel) / 2 * max(camera.fl_x, camera.fl_y) / np.median(depth[pixel >= 0])
-    return distance_from(covered) <= radius
+    return distance_to(covered) <= radius
 
 
 def _silhouette(view: View) -> Bool[np.ndarray, "height width"]:

@@ -1,6 +1,6 @@
-"""What is photographed: a head, or an object with something on it that must not leave, such as a licence plate.
+"""The photographed subject: a head, or an object with sensitive content such as a licence plate.
 
-Messages speak of a head. `worded` makes them speak of an object.
+Messages are written for a head; `worded` adapts them to an object.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PHRASES = {
     r"\b(show|shows) the face\b": r"\1 what is sensitive",
     r"\b(show|shows) no face\b": r"\1 nothing sensitive",
 }
-"""Patterns in messages about a head, and what they become for an object."""
+"""Patterns in messages about a head, and their replacements for an object."""
 
 
 def worded(text: str, subject: Subject) -> str:
@@ -32,7 +32,7 @@ def worded(text: str, subject: Subject) -> str:
 
 @contextmanager
 def errors_about(subject: Subject) -> Iterator[None]:
-    """Makes each UserError raised inside speak of the subject."""
+    """Adapts the message of each UserError raised inside to the subject."""
     try:
         yield
     except UserError as error:

@@ -1,4 +1,4 @@
-"""What the owner is told about a protected capture."""
+"""Summary of a protected capture for its owner."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EXPOSURE_REMARK = (
 
 @dataclass(frozen=True)
 class ProtectSummary:
-    """What `protect` wrote."""
+    """Facts about the capture that `protect` wrote."""
 
     output_dir: Path
     neutral_names: tuple[str, ...]
@@ -83,7 +83,7 @@ class ProtectSummary:
         return len(self.neutral_names)
 
     def in_plain_words(self) -> str:
-        """Says to the owner what is in the protected capture and may leave the machine, and what is not in it."""
+        """Describes for the owner what the protected capture contains and what it does not."""
         return worded(self._about_a_head(), self.subject)
 
     def _about_a_head(self) -> str:

@@ -1,4 +1,4 @@
-"""The first look at the photographs: each is read, checked and reduced; large pixels are dropped at once."""
+"""First pass over the photographs: reads, checks and reduces each; full-size pixels are not kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BLACK = (0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Survey:
-    """What is kept in memory of all photographs."""
+    """Reduced photographs that are kept in memory."""
 
     views: tuple[View, ...]
     """Reduced to LONGEST_SIDE pixels, without lens distortion, in the capture's order."""

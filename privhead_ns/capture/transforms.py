@@ -1,8 +1,7 @@
-"""Reads `transforms.json`, the file that raw and protected captures have in common, field by field."""
+"""Reads and checks the fields of `transforms.json`, which raw and protected captures share."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
@@ -23,33 +22,6 @@ EXACT = 1e-8
 def capture_folder(path: Path) -> Path:
     """Returns the folder of a capture, which may be named by its transforms.json."""
     return path.parent if path.name == "transforms.json" and not path.is_dir() else path
-
-
-def is_file(path: Path) -> bool:
-    """Says whether there is a regular file at a path that a capture names, which may be no path at all."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        UserError: if the file is missing, is not JSON, or is not an object.
-    """
-    if not is_file(path):  # a pipe or device would not end
-        raise UserError(f"There is no {path}: give the folder that holds a capture's {path.name}.")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise UserError(f"{path} is nested too deeply: restore it or write it again.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}): restore it or write it again.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold one JSON object, not a {type(content).__name__}.")
-    return content
 
 
 def read_frames(content: dict[str, Any], path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Develops a photograph: composes it over a background, removes the lens distortion and resizes it."""
+"""Composes a photograph over a background, removes its lens distortion and resizes it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ITERATIONS = (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 500, 1e-9)
 
 @dataclass(frozen=True)
 class ViewPixels:
-    """What a pinhole camera would have seen."""
+    """Image of a pinhole camera."""
 
     rgb: Float[np.ndarray, "height width 3"]
     """Colour in [0, 1], float32."""
@@ -38,7 +38,7 @@ def undistort_and_resize(
     size: int | None,
     background: tuple[float, float, float],
 ) -> ViewPixels:
-    """Develops one photograph.
+    """Composes, undistorts and resizes one photograph.
 
     Composition comes first, so that no colour of the room bleeds into the head's edge when pixels are averaged.
 

@@ -1,4 +1,4 @@
-"""How the photographs of a capture become its views: one camera, gain and set of unknown pixels for each."""
+"""Plans the views of a capture: a camera, a gain and unknown pixels for each photograph."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OFF_CENTER = 0.15
 
 @dataclass(frozen=True)
 class ViewPlan:
-    """What makes views of photographs, one at a time."""
+    """Cameras, gains and unknown pixels by which photographs become views, one at a time."""
 
     frames: tuple[RawFrame, ...]
     cameras: tuple[PosedCamera, ...]
@@ -40,7 +40,7 @@ class ViewPlan:
     gains: Float[np.ndarray, "n 3"]
     """Factors of the photographs' colours that are divided out."""
     doubted: dict[int, tuple[View, Bool[np.ndarray, "height width"]]]
-    """By frame: pixels of its reduced view whose mask is not believed, and that view."""
+    """By frame: unknown pixels of its reduced view, and that view."""
     background: tuple[float, float, float]
 
     @property
@@ -79,7 +79,7 @@ def plan_views(
     background: tuple[float, float, float],
     box: Float[np.ndarray, "2 3"] | None = None,
 ) -> tuple[ViewPlan, Float[np.ndarray, "2 3"], dict[int, str]]:
-    """Finds the head and decides how the photographs become views.
+    """Finds the head and plans the views of the photographs.
 
     Square photographs of one size, without distortion and about the head stay as they are, or are reduced. Otherwise
     each view is cropped: a square about the sphere that holds the head.
@@ -176,7 +176,7 @@ def _cameras(frames: Sequence[RawFrame], sphere: Sphere, size: int) -> list[Pose
 
 
 def _about_the_head(frames: Sequence[RawFrame], sphere: Sphere, native: Sequence[float]) -> bool:
-    """Says whether all photographs are square, of one size, without distortion, and the head fills their middle."""
+    """Returns whether all photographs are square, of one size, without distortion, and the head fills their middle."""
     side = frames[0].intrinsics.width
     for frame, crop in zip(frames, native, strict=True):
         camera = frame.intrinsics
@@ -203,7 +203,7 @@ def _evened(view: ViewPixels, gain: Float[np.ndarray, " 3"], background: tuple[f
 def _doubted_pixels(
     view: ViewPixels, camera: PosedCamera, reduced: View, doubted: Bool[np.ndarray, "height width"]
 ) -> Bool[np.ndarray, "height width"]:
-    """Returns the pixels that lie where the reduced view is not believed."""
+    """Returns the pixels that lie where the reduced view is unknown."""
     rays = view_rays(view.intrinsics) @ camera.camera_to_world[:3, :3].T
     pixel, _ = project(reduced, camera.camera_to_world[:3, 3] + rays)
     return ((pixel >= 0) & doubted.ravel()[pixel]).reshape(view.rgb.shape[:2])

@@ -1,1 +1,1 @@
-"""What `privhead` offers, one function a command; its docstring is the help text."""
+"""The commands of `privhead`, one function each; its docstring is the help text."""

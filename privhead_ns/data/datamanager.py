@@ -1,4 +1,4 @@
-"""Nerfstudio's data manager, told which phase of training it serves."""
+"""Nerfstudio's data manager with the phase of training, which selects the pixels of a step."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class PrivheadDataManagerConfig(VanillaDataManagerConfig):
 
 
 class PrivheadDataManager(VanillaDataManager[PrivheadDataset]):
-    """Hands out neutral pixels in phase 1 and patches of protected views as well in phase 2.
+    """Samples pixels of neutral views in phase 1, and also patches of protected views in phase 2.
 
-    Outside training (exporters ask for training rays too) every view is drawn from alike.
+    Outside training (exporters request training rays too) pixels of all views are sampled uniformly.
     """
 
     phase: int = 1

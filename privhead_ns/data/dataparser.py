@@ -1,4 +1,4 @@
-"""From a protected capture to Nerfstudio's cameras and files.
+"""Converts a protected capture to Nerfstudio's cameras and file lists.
 
 Nerfstudio loads this module while it imports its own data managers, so it must import none of them.
 """
@@ -30,24 +30,24 @@ class PrivheadDataParserConfig(DataParserConfig):
     """Folder of the protected capture."""
 
     def check(self, data: Path) -> ProtectedCapture:
-        """Reads what training will read, before anything is built.
+        """Checks the capture before the trainer is built.
 
         Raises:
-            UserError: if `data` is not a protected capture, or breaks the promise made with one.
+            UserError: if `data` is not a protected capture, or deviates from its format.
         """
         return load_protected_capture(data)
 
 
 class PrivheadDataParser(DataParser):
-    """Nerfstudio's view of a protected capture; every split holds every view, for no view can be spared."""
+    """Nerfstudio's dataparser of a protected capture; every split holds all views."""
 
     config: PrivheadDataParserConfig
 
     def _generate_dataparser_outputs(self, split: str = "train", **kwargs: object) -> DataparserOutputs:
-        """Returns cameras, files and, as metadata, what the capture says of its protection.
+        """Returns cameras, files and, as metadata, how the capture was protected.
 
         Raises:
-            UserError: if the folder is not a protected capture, or breaks the promise made with one.
+            UserError: if the folder is not a protected capture, or deviates from its format.
         """
         del split, kwargs
         data = self.config.data

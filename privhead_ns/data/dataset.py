@@ -1,4 +1,4 @@
-"""The views as tensors: the one place where training, evaluation and viewer get pixels from."""
+"""Views as tensors: the only source of pixels for training, evaluation and viewer."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class PrivheadDataset(InputDataset):
         return F.pad(self.operator(colour), [self.operator.margin] * 4)[0]
 
     def get_image_float32(self, image_idx: int) -> Float[Tensor, "height width 3"]:
-        """Returns the view as it may be shown."""
+        """Returns the displayed image of a view: colour if neutral, else the magnitude in grey."""
         if self.protected[image_idx]:
             return magnitude_picture(self.magnitude(image_idx), self.metadata["magnitude_maximum"])
         return torch.from_numpy(self.colour(image_idx))
@@ -95,7 +95,7 @@ class PrivheadDataset(InputDataset):
         return read_neutral(self.image_filenames[image_idx])
 
     def get_numpy_image(self, image_idx: int) -> UInt8[np.ndarray, "height width 3"]:
-        """Returns the view as it may be shown, in 8 bits."""
+        """Returns the displayed image of a view in 8 bits."""
         return (self.get_image_float32(image_idx) * 255).round().byte().numpy()
 
 
@@ -106,5 +106,5 @@ def erode(mask: Float[Tensor, "height width"], margin: int) -> Float[Tensor, "he
 
 
 def magnitude_picture(magnitude: Float[Tensor, "*batch"], maximum: float) -> Float[Tensor, "*batch 3"]:
-    """Returns magnitudes as grey in [0, 1]; the square root lifts the faint ones of skin into view."""
+    """Returns magnitudes as grey in [0, 1]; the square root brightens the small ones of skin."""
     return (magnitude / maximum).clamp(0, 1).sqrt()[..., None].expand(*magnitude.shape, 3)

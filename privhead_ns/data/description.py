@@ -1,4 +1,4 @@
-"""What a checkpoint remembers of its capture: enough to build the model without it, and to know it again."""
+"""Description of a capture in a checkpoint: enough to build the model without it and to recognise it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLAIN = ("protected", "magnitude_maximum", "background", "pixel_size", "mm_per_u
 
 
 def describe(metadata: dict[str, Any], scene_box: SceneBox) -> dict[str, Any]:
-    """Returns plain numbers, lists and strings that `restore` makes a model's arguments of.
+    """Returns plain numbers, lists and strings, from which `restore` makes a model's arguments.
 
     Args:
         metadata: what the dataparser says of the capture.

@@ -1,4 +1,4 @@
-"""Which pixels a training step sees: single ones of neutral views, patches of protected ones."""
+"""Samples the pixels of a training step: single pixels of neutral views, patches of protected views."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Pixels = Int[Tensor, "n 3"]
 
 @dataclass
 class PhasePixelSamplerConfig(PixelSamplerConfig):
-    """Samples pixels as the phase of training wants them."""
+    """Samples pixels according to the phase of training."""
 
     _target: type = field(default_factory=lambda: PhasePixelSampler)
     """Class to instantiate."""
@@ -115,7 +115,7 @@ class PhasePixelSampler(PixelSampler):
         return torch.stack(torch.broadcast_tensors(image[:, None, None], rows, columns), dim=-1)
 
     def uniform(self, images: Tensor, number: int) -> Pixels:
-        """Draws pixels of all views alike."""
+        """Samples pixels of all views uniformly."""
         sizes = torch.tensor(images.shape[:3], device=images.device)
         return (torch.rand(number, 3, device=images.device) * sizes).long()
 

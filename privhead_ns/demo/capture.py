@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +14,9 @@ from privhead_ns.demo.photograph import FOCAL, normals, photograph
 from privhead_ns.demo.scene import Scene, View
 from privhead_ns.demo.scenes import HEAD
 from privhead_ns.errors import UserError
-from privhead_ns.folders import whole_folder
+from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.mesh.extract import extract_mesh
+from privhead_ns.text_files import write_json
 
 MESH_RESOLUTION = 192
 """Voxels along the longest side of the scene's box, before the vertices are moved onto the surface."""
@@ -49,10 +49,7 @@ def write_demo_capture(folder: Path, size: int = 64, scene: Scene = HEAD) -> Non
     Raises:
         UserError: if the folder exists or its parent does not, or the size is too small.
     """
-    if folder.exists():
-        raise UserError(f"{folder} exists already: remove it or name another folder for the demo capture.")
-    if not folder.absolute().parent.is_dir():
-        raise UserError(f"{folder.absolute().parent} is not a folder: make it before writing the demo capture there.")
+    check_new_folder(folder)
     if size < 8:
         raise UserError(f"The demo's photographs must be at least 8 pixels wide, not {size}.")
     with whole_folder(folder) as draft:
@@ -64,8 +61,8 @@ def write_demo_capture(folder: Path, size: int = 64, scene: Scene = HEAD) -> Non
         ]
         mesh = exact_mesh(scene, MESH_RESOLUTION)
         mesh.export(draft / "gt_mesh.ply")
-        _write_json(draft / "transforms.json", _camera(size) | {"mm_per_unit": scene.mm_per_unit, "frames": frames})
-        _write_json(draft / "capture.json", _description(scene, mesh, size))
+        write_json(draft / "transforms.json", _camera(size) | {"mm_per_unit": scene.mm_per_unit, "frames": frames})
+        write_json(draft / "capture.json", _description(scene, mesh, size))
 
 
 def _write_frame(draft: Path, index: int, scene: Scene, view: View, size: int) -> dict:
@@ -102,7 +99,3 @@ def _description(scene: Scene, mesh: trimesh.Trimesh, size: int) -> dict:
         "sensitive": scene.count(sensitive=True),
         **scene.describe(mesh),
     }
-
-
-def _write_json(path: Path, content: dict) -> None:
-    path.write_text(json.dumps(content, indent=1) + "\n")

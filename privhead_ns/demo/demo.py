@@ -1,4 +1,4 @@
-"""The whole path on a scene of our own: photograph, protect, train, export, evaluate, and show."""
+"""Runs the whole chain on a rendered scene: photograph, protect, train, export, evaluate and draw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from privhead_ns.demo.plate_report import read_plate, reading_table
 from privhead_ns.demo.scene import Scene
 from privhead_ns.demo.scenes import PLATE
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private
+from privhead_ns.folders import check_new_folder, make_private
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
 from privhead_ns.mesh.evaluate import Evaluation, evaluate
 from privhead_ns.mesh.export import export_mesh
@@ -29,7 +29,7 @@ RESOLUTION = 192
 
 
 def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
-    """Runs every step a user would, and ends with tables and one picture.
+    """Runs every step, prints tables and writes one picture.
 
     Args:
         output_dir: folder for everything that is made; it must not exist.
@@ -39,8 +39,7 @@ def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
     Raises:
         UserError: if `output_dir` exists, or training fails.
     """
-    if output_dir.exists():
-        raise UserError(f"--output-dir {output_dir} exists already; remove it or choose another folder.")
+    check_new_folder(output_dir)
     if not 32 <= size <= 512:
         raise UserError(f"--size must lie between 32 and 512 pixels, not {size}.")
     console, start = Console(), time.monotonic()

@@ -1,4 +1,4 @@
-"""A head of nobody: an analytic signed distance function and a colour for every point of it.
+"""A synthetic head: an analytic signed distance function and a colour for every surface point.
 
 The head is a table of ellipsoids and tapered capsules, joined and carved with smooth minima. Formulas: Inigo Quilez,
 "distance functions" and "smooth minimum", iquilezles.org/articles.
@@ -39,10 +39,10 @@ class Ellipsoid:
     centre: Vector
     radii: Vector
     blend: float
-    """Width of the zone in which the part melts into the parts before it in the table."""
+    """Width of the zone in which the part is blended with the parts before it in the table."""
     turn: Vector = (0.0, 0.0, 0.0)
     carve: bool = False
-    """Takes the part away instead of adding it."""
+    """Whether the part is subtracted instead of added."""
 
     @cached_property
     def to_sphere(self) -> Float[np.ndarray, "3 3"]:

@@ -1,4 +1,4 @@
-"""An alphabet of strokes: the distance of points of a plane to each letter."""
+"""Letters as polylines, and the distance of points of a plane to each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photographs a scene: sphere tracing, and a studio with four lamps that stay with the subject."""
+"""Renders photographs of a scene by sphere tracing, with four lamps fixed to the subject."""
 
 from __future__ import annotations
 

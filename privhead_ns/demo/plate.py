@@ -1,4 +1,4 @@
-"""A model car that nobody drives, with a plate of embossed letters: signed distance and colour.
+"""A model car with a licence plate of embossed letters: signed distance and colour.
 
 Frame: z is up, the car drives along +x and carries its plate in front; y is its left. All lies inside the unit sphere
 at the origin, and a unit is `MM_PER_UNIT` millimetres. Formulas: Inigo Quilez, "distance functions",
@@ -89,7 +89,7 @@ BODY = {
     "hull": Box((-0.02, 0, -0.10), (0.60, 0.46, 0.21), 0.08, PAINT),
     "cabin": Box((-0.14, 0, 0.16), (0.36, 0.38, 0.22), 0.12, PAINT),
 }
-"""Parts that melt into each other."""
+"""Parts that are blended smoothly."""
 PARTS = {
     "bumper": Box((0.02, 0, -0.30), (0.64, 0.44, 0.06), 0.05, CHROME),
     "lamp": Box((0.56, 0.34, 0.06), (0.06, 0.075, 0.045), 0.04, (0.75, 0.72, 0.55)),

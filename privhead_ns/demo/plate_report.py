@@ -1,4 +1,4 @@
-"""How readable the plate is in photographs, protected views, renders and meshes of the demo."""
+"""Measures how readable the plate is in photographs, protected views, renders and meshes of the demo."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How readable the plate's letters are: each is compared with the whole alphabet by template correlation.
+"""Reads the plate's letters by template correlation with the whole alphabet.
 
 The reader knows the font, the cameras, how high letters are embossed, and where each stands. For each place it draws
 all letters as the same channel would show them (a photograph, or σ of one), and takes the one that correlates best. A

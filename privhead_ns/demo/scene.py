@@ -1,4 +1,4 @@
-"""What the demo needs to know of a scene: its surface and colours, and where it is photographed from."""
+"""A scene of the demo: surface, colours and camera positions."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def arc(ends: tuple[float, float], count: int, elevations: tuple[float, ...], se
 
 @dataclass(frozen=True)
 class Scene:
-    """Something that does not exist, inside the unit sphere at the origin; z is up, and what is sensitive faces +x."""
+    """A synthetic subject inside the unit sphere at the origin; z is up, and the sensitive side faces +x."""
 
     name: str
     in_words: str

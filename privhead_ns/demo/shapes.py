@@ -1,4 +1,4 @@
-"""What the distance functions of the demo's scenes share: smooth minimum, smooth noise, evaluation in parts.
+"""Shared by the distance functions of the demo's scenes: smooth minimum, smooth noise, evaluation in chunks.
 
 Formulas: Inigo Quilez, "smooth minimum", iquilezles.org/articles.
 """

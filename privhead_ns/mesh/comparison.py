@@ -1,4 +1,4 @@
-"""One picture of what went in, what left the machine, and what came out: views against meshes, beside the truth."""
+"""Draws photographs, protected views and meshes side by side, with the ground truth."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def pictures(row: Row, truth: trimesh.Trimesh, maximum: float) -> list[UInt8[np.
 
 
 def photograph(row: Row, camera: PosedCamera) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns the photograph of a row, with its surroundings, as a camera at its place sees it."""
+    """Returns the photograph of a row, with its surroundings, resampled to the row's camera."""
     frame = load_raw_capture(row.raw).frames[row.view]
     view = seen_by(camera, read_image(frame)[0], None, frame.camera_to_world, frame.intrinsics, (0.0, 0.0, 0.0))
     return (view.rgb * 255).round().astype(np.uint8)
@@ -84,7 +84,7 @@ def chosen_views(capture: ProtectedCapture) -> list[int]:
 
 
 def stored_picture(capture: ProtectedCapture, index: int) -> UInt8[np.ndarray, "height width 3"]:
-    """Returns what the protected capture holds of a view, as a picture."""
+    """Returns a view of the protected capture as an image."""
     frame = capture.frames[index]
     if frame.kind == "neutral":
         return read_neutral(frame.path)

@@ -1,7 +1,7 @@
-"""How far a mesh is from a capture's ground truth, measured from points to the surface.
+"""Measures the distance between a mesh and a capture's ground truth, from points to the surface.
 
 Both meshes are sampled where the capture's cameras see them: one grid of rays per camera, whose hits are the samples.
-So what no camera sees, the inside of the neck for one, needs no trimming by hand. Each sample is compared with the
+So unseen surfaces, such as the inside of the neck, need no trimming by hand. Each sample is compared with the
 nearest point of the other mesh's surface, seen or not. Distances between samples, which is what many papers report, are
 kept as a second figure: they include the samples' own spacing, so they are too large for meshes that are close.
 """
@@ -23,13 +23,13 @@ from scipy.spatial import KDTree
 from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.subject import Subject
-from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.files import load_mesh
 from privhead_ns.mesh.raycast import RayScene
+from privhead_ns.text_files import read_json
 
 MEASURE = "point to surface"
-"""What distances are; stored beside results, so that those of different measures are never mixed."""
+"""Name of the measure of distance; stored with results, so that different measures are never mixed."""
 RAYS = 128
 """Rays along each side of a camera's sample grid."""
 FACE_RADIUS = 95.0
@@ -44,7 +44,7 @@ NECK_MARGIN_SHARE, THRESHOLD_SHARE = 0.025, 0.01
 
 @dataclass(frozen=True)
 class Region:
-    """The ball in which a surface is measured by itself, too."""
+    """A ball in which the surface is also measured separately."""
 
     name: str
     centre: Float[np.ndarray, " 3"]
@@ -54,7 +54,7 @@ class Region:
 
 @dataclass(frozen=True)
 class Truth:
-    """What a raw capture knows about the true head or object, in its own frame less `origin`."""
+    """Ground truth of a raw capture, in the capture's frame minus `origin`."""
 
     mesh: trimesh.Trimesh
     cameras: list[PosedCamera]
@@ -124,7 +124,7 @@ class Evaluation:
     face: Scores | None
     subject: Subject = "head"
     region: str = "face"
-    """What `face` is of."""
+    """Name of the region that `face` measures."""
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the evaluation as JSON types."""
@@ -144,7 +144,7 @@ class _Samples:
 
 @dataclass(frozen=True)
 class _Deviations:
-    """How far the samples of one mesh are from the other mesh."""
+    """Distances and angles from the samples of one mesh to the other mesh."""
 
     to_surface: Float[np.ndarray, " n"]
     to_samples: Float[np.ndarray, " n"]

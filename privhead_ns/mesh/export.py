@@ -13,8 +13,6 @@ from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.checkpoint import find_checkpoint, fitting, read_checkpoint
-from privhead_ns.config_file import read_config_file
-from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.description import restore
 from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.errors import UserError
@@ -22,7 +20,7 @@ from privhead_ns.mesh.extract import extract_mesh
 from privhead_ns.mesh.files import check_target, save_mesh
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.pipeline import EXTRA_STATE, PrivheadPipelineConfig, check_version, warn_if_painted
-from privhead_ns.trainer import PrivheadTrainerConfig
+from privhead_ns.trainer import PrivheadTrainerConfig, read_own_config
 
 
 def export_mesh(
@@ -70,16 +68,16 @@ def export_mesh(
 
 
 def newest(load_config: Sequence[Path]) -> Path:
-    """Returns the config.yml that was written last; says which if there are several.
+    """Returns the config.yml that was written last, and prints it if there are several.
 
     Raises:
         UserError: if there is none, or one is missing.
     """
     if not load_config:
-        raise UserError("--load-config wants the config.yml that ns-train wrote.")
+        raise UserError("--load-config needs the config.yml that ns-train wrote.")
     for path in load_config:
         if not path.is_file():
-            raise UserError(f"There is no file {path}; --load-config wants the config.yml that ns-train wrote.")
+            raise UserError(f"There is no file {path}; --load-config needs the config.yml that ns-train wrote.")
     chosen = max(load_config, key=lambda path: path.stat().st_mtime)
     if len(load_config) > 1:
         CONSOLE.print(f"Of {len(load_config)} runs, the newest: {chosen}", soft_wrap=True, highlight=False)
@@ -93,11 +91,7 @@ def read_config(load_config: Path) -> PrivheadTrainerConfig:
         UserError: if there is no such run, it is not of this package, or names what no run of it does.
     """
     newest([load_config])
-    config = read_config_file(load_config)
-    pipeline = config.pipeline if isinstance(config, PrivheadTrainerConfig) else None
-    ours = isinstance(pipeline, PrivheadPipelineConfig)
-    if not ours or not isinstance(pipeline.datamanager, PrivheadDataManagerConfig):
-        raise UserError(f"{load_config} belongs to another method; give the config.yml of an `ns-train privhead` run.")
+    config = read_own_config(load_config)
     config.locate(load_config.parent)
     return config
 
@@ -109,7 +103,7 @@ def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel
         UserError: if there is no such run, it is not of this package, or has no checkpoint.
     """
     config = read_config(load_config)
-    step, path = find_checkpoint(load_config.parent, load_step, "--load-config wants a run that has been trained")
+    step, path = find_checkpoint(load_config.parent, load_step, "--load-config needs a run that has been trained")
     state = read_checkpoint(path)["pipeline"]
     pipeline = cast(PrivheadPipelineConfig, config.pipeline)
     with fitting(load_config, path):

@@ -1,24 +1,21 @@
-"""Mesh files: geometry in and out, no colour, nothing half-written."""
+"""Reads and writes mesh files: geometry alone, whole or not at all."""
 
 from __future__ import annotations
 
-import glob
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import trimesh
 
 from privhead_ns.errors import UserError
-from privhead_ns.folders import runs
+from privhead_ns.folders import replacing
 
 MESH_ENDINGS = (".ply", ".obj", ".stl", ".glb")
 
 
 def check_target(path: Path, endings: tuple[str, ...] = MESH_ENDINGS) -> None:
-    """Checks that a file can be written at `path`, before the work that makes its content.
+    """Checks that a file can be written at `path`, before long work.
 
     Raises:
         UserError: if the ending is not one of `endings`, the folder is missing or read-only, or `path` is a folder.
@@ -31,31 +28,6 @@ def check_target(path: Path, endings: tuple[str, ...] = MESH_ENDINGS) -> None:
         raise UserError(f"{path} is a folder; give the name of a file.")
     if not os.access(path.parent, os.W_OK):
         raise UserError(f"The folder {path.parent} cannot be written to; choose another for {path.name}.")
-
-
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; the file written there takes its place at the end, or goes on an error.
-
-    What processes that do not run any more have left of the same kind is removed first.
-
-    Raises:
-        OSError: of `path`, if the system refuses.
-    """
-    for stale in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
-        owner = stale.stem.removeprefix(f".{path.stem}-")
-        if owner.isdecimal() and not runs(int(owner)):
-            stale.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    except OSError as error:
-        if error.filename in (None, temporary, str(temporary)):  # a write that fails names no file
-            error.filename = str(path)
-        raise
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def save_mesh(mesh: trimesh.Trimesh, path: Path) -> None:
@@ -71,7 +43,7 @@ def save_mesh(mesh: trimesh.Trimesh, path: Path) -> None:
 
 
 def load_mesh(path: Path) -> trimesh.Trimesh:
-    """Reads the geometry of a mesh file; vertices at one place become one.
+    """Reads the geometry of a mesh file and merges vertices at equal positions.
 
     Raises:
         UserError: if the file is missing, unreadable, without faces, or has vertices that are not finite.

@@ -1,4 +1,4 @@
-"""A PNG of small pictures in rows and columns."""
+"""Draws small pictures in rows and columns into a PNG."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from privhead_ns.mesh.files import replacing
+from privhead_ns.folders import replacing
 
 Picture = UInt8[np.ndarray, "height width 3"]
 ERROR_COLOURS = "turbo"

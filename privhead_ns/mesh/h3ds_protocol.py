@@ -1,4 +1,4 @@
-"""The protocol of H3DS (Ramon et al., H3D-Net, ICCV 2021): how far the true vertices are from a mesh, after ICP.
+"""The evaluation protocol of H3DS (Ramon et al., H3D-Net, ICCV 2021): distances from true vertices to a mesh after ICP.
 
 The vertices of a region of the truth are aligned to the mesh's by iterative closest points, and the inverse is applied
 to the mesh. As in H3DS's own evaluator, ICP may rescale, and a distance is that to the nearest vertex of the mesh.

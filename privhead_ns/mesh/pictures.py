@@ -1,4 +1,4 @@
-"""Pictures of meshes: normals as colours, distance to the truth as a heat map."""
+"""Renders meshes: normals as colours, shaded surfaces, and distance to the truth as a heat map."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.mesh.evaluate import FACE_RADIUS, Truth, load_truth
 from privhead_ns.mesh.files import check_target
 from privhead_ns.mesh.grid import ERROR_COLOURS, PictureGrid
-from privhead_ns.mesh.raycast import Hits, RayScene
+from privhead_ns.mesh.raycast import Hits, RayScene, smooth_normals
 
 ERROR_MAXIMUM = 5.0
 """Distance in mm at the upper end of the colour map."""
@@ -48,8 +48,7 @@ def render_normals(mesh: trimesh.Trimesh, camera: PosedCamera) -> UInt8[np.ndarr
         camera: its intrinsics give the size of the picture.
     """
     to_camera = np.asarray(camera.camera_to_world, dtype=np.float64)[:3, :3]
-    smooth = _smooth_normals(mesh)
-    return _render(mesh, camera, lambda hits: (smooth(hits) @ to_camera + 1) / 2)
+    return _render(mesh, camera, lambda hits: (smooth_normals(mesh, hits) @ to_camera + 1) / 2)
 
 
 def render_shaded(mesh: trimesh.Trimesh, camera: PosedCamera) -> UInt8[np.ndarray, "height width 3"]:
@@ -60,10 +59,9 @@ def render_shaded(mesh: trimesh.Trimesh, camera: PosedCamera) -> UInt8[np.ndarra
         camera: its intrinsics give the size of the picture.
     """
     to_camera = np.asarray(camera.camera_to_world, dtype=np.float64)[:3, :3]
-    smooth = _smooth_normals(mesh)
 
     def colours(hits: Hits) -> Float[np.ndarray, "n 3"]:
-        normals = smooth(hits) @ to_camera
+        normals = smooth_normals(mesh, hits) @ to_camera
         light = np.full(len(normals), AMBIENT)
         for direction, strength in LIGHTS:
             light += strength * np.clip(normals @ (np.array(direction) / np.linalg.norm(direction)), 0, 1)
@@ -154,20 +152,6 @@ def _camera_about(truth: Truth, centre: Float[np.ndarray, " 3"], radius: float, 
     camera_to_world[:3, 3] = centre + backward * radius / np.sin(half_opening)
     fl = size / 2 / np.tan(half_opening)
     return PosedCamera(camera_to_world, Intrinsics(size, size, fl_x=fl, fl_y=fl, cx=size / 2, cy=size / 2))
-
-
-def _smooth_normals(mesh: trimesh.Trimesh) -> Callable[[Hits], Float[np.ndarray, "n 3"]]:
-    """Returns a function that interpolates vertex normals at hits, turned towards the camera."""
-    corner_normals = mesh.vertex_normals[mesh.faces]
-
-    def normals_at(hits: Hits) -> Float[np.ndarray, "n 3"]:
-        u, v = hits.uv[:, :1], hits.uv[:, 1:]
-        first, second, third = corner_normals[hits.triangles].transpose(1, 0, 2)
-        normals = (1 - u - v) * first + u * second + v * third
-        normals *= np.where((normals * hits.normals).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
-        return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
-
-    return normals_at
 
 
 def _render(

@@ -1,4 +1,4 @@
-"""Rays cast at a mesh and nearest points on it.
+"""Casts rays at a mesh and finds nearest points on it.
 
 open3d computes in single precision. Coordinates are therefore taken relative to the mesh's centre, so that a capture in
 a geographic frame, whose coordinates are millions, loses no digits.
@@ -18,7 +18,7 @@ from privhead_ns.capture.camera import PosedCamera
 
 @dataclass(frozen=True)
 class Hits:
-    """Where the rays of one camera meet a mesh first; `normals` are the triangles', turned towards the camera."""
+    """First hits of a camera's rays on a mesh; `normals` are those of the triangles, turned towards the camera."""
 
     seen: Bool[np.ndarray, "rows columns"]
     points: Float[np.ndarray, "n 3"]
@@ -36,8 +36,17 @@ class NearestPoints:
     normals: Float[np.ndarray, "n 3"]
 
 
+def smooth_normals(mesh: trimesh.Trimesh, hits: Hits) -> Float[np.ndarray, "n 3"]:
+    """Returns the vertex normals of a mesh, interpolated at its hits and turned towards the camera."""
+    u, v = hits.uv[:, :1], hits.uv[:, 1:]
+    first, second, third = mesh.vertex_normals[mesh.faces[hits.triangles]].transpose(1, 0, 2)
+    normals = (1 - u - v) * first + u * second + v * third
+    normals *= np.where((normals * hits.normals).sum(axis=1, keepdims=True) < 0, -1.0, 1.0)
+    return normals / np.linalg.norm(normals, axis=1, keepdims=True).clip(1e-12)
+
+
 class RayScene:
-    """A mesh in a form that rays can be cast at. Triangles without area have no normal and are left out."""
+    """A mesh prepared for ray casting. Triangles without area have no normal and are left out."""
 
     def __init__(self, mesh: trimesh.Trimesh) -> None:
         cross = np.asarray(mesh.triangles_cross)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from scipy.ndimage import distance_transform_edt
 from torch import Tensor
+
+from privhead_ns.outline import signed_distance
 
 OBJECTIONS = 6
 """Most views whose objections are weighed at a point."""
@@ -67,19 +67,6 @@ def cone_distance(points: Float[Tensor, "n 3"], view: Silhouette) -> tuple[Float
     x, y = view.fl_x * local[:, 0] / depth + view.cx, view.cy - view.fl_y * local[:, 1] / depth
     seen = (local[:, 2] < 0) & (x >= 0) & (x < width) & (y >= 0) & (y < height)
     grid = torch.stack([2 * x / width - 1, 2 * y / height - 1], dim=-1)[None, None]
-    images = torch.stack([torch.from_numpy(pixel_distance(view.mask.numpy())), 1 - view.known])[None]
+    images = torch.stack([torch.from_numpy(signed_distance(view.mask.numpy())), 1 - view.known])[None]
     pixels, unknown = F.grid_sample(images, grid, padding_mode="border", align_corners=False)[0, :, 0]
     return pixels * depth / ((view.fl_x + view.fl_y) / 2), seen & (unknown == 0)
-
-
-def pixel_distance(mask: Float[np.ndarray, "height width"]) -> Float[np.ndarray, "height width"]:
-    """Returns the signed distance of pixel centres to the outline, negative inside, in pixels.
-
-    At the outline the covered share of a pixel tells where in it the outline runs. The image's border is no outline.
-    """
-    head = mask > 0.5
-    if head.all() or not head.any():
-        return np.full(head.shape, -FAR if head.all() else FAR, dtype=np.float32) * max(head.shape)
-    inside, outside = (np.asarray(distance_transform_edt(part)) for part in (head, ~head))
-    distance = np.where(head, 0.5 - inside, outside - 0.5)
-    return np.where(np.abs(distance) < 1, 0.5 - mask, distance).astype(np.float32)

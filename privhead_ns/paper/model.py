@@ -62,7 +62,7 @@ class PaperModel(PrivheadModel):
         )
 
     def set_schedule(self, weights: LossWeights, relative_beta: float) -> None:
-        """Takes on the weights of a step; β is learned here, and the schedule's left alone."""
+        """Sets the loss weights for this step; β is learned here, so that of the schedule is ignored."""
         del relative_beta
         self.loss_weights = weights
 

@@ -1,4 +1,4 @@
-"""Upright square crops of photographs about the head, and the way back from a crop's pixels to the photograph's."""
+"""Upright square crops of photographs about the head, and their inverse mapping to the photograph's pixels."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def onto_photograph(
 
 
 def up_direction(poses: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, " 3"]:
-    """Returns the direction that is up in most photographs, for people hold their cameras upright: a unit vector.
+    """Returns the upward direction of most photographs as a unit vector, assuming that cameras are held upright.
 
     It is the direction nearest to a right angle with all cameras' x axes, which are level, on the side of their y axes.
     """

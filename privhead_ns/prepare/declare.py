@@ -1,4 +1,4 @@
-"""Decides which photographs are sensitive: all that were taken from the side to which the face looks."""
+"""Decides which photographs are sensitive: all that were taken from the side of the face."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def declare(
     sensitive: Sequence[str],
     within_deg: float = SENSITIVE_WITHIN_DEG,
 ) -> list[bool]:
-    """Says for each photograph whether it is sensitive.
+    """Returns for each photograph whether it is sensitive.
 
     A photograph that shows a face, or was taken within some angle of the face's direction, is sensitive;
-    where its direction is unknown, all are but those that the source declares neutral. What a person says goes before.
+    where its direction is unknown, all are but those that the source declares neutral. Globs take precedence.
 
     Args:
         sources: the photographs.

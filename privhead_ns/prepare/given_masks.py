@@ -1,4 +1,4 @@
-"""Masks that a person has: found by the photographs' names, and turned as the photographs are."""
+"""Finds given masks by the photographs' names, and turns them as the photographs."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def resized_mask(shape: UInt8[np.ndarray, "height width"], size: tuple[int, int]
 
 
 def orientation_is_open(photographs: Sequence[Photograph], paths: Sequence[Path]) -> bool:
-    """Says whether the shape of a mask does not tell if it was turned with its photograph."""
+    """Returns whether the shape of a mask leaves open if it was turned with its photograph."""
     for photograph, path in zip(photographs, paths, strict=True):
         if photograph.orientation in TURNS and path != photograph.path:
             header = size_and_orientation(path)

@@ -1,4 +1,4 @@
-"""Makes masks where there are none: person segmentation, held against the visual hull that all views agree on."""
+"""Makes masks by person segmentation, corrected by the visual hull that all views agree on."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float
 from skimage.measure import label
 
 from privhead_ns.capture.crop import Sphere
-from privhead_ns.capture.hull import SEEN, View, distance_from, project
+from privhead_ns.capture.hull import SEEN, View, project
 from privhead_ns.capture.silhouettes import overlap
+from privhead_ns.outline import distance_to
 from privhead_ns.prepare.crops import Crop
 
 VOXELS = 96
@@ -123,7 +124,7 @@ def footprint(body: Body, view: View) -> Bool[np.ndarray, "height width"]:
     if not (pixel >= 0).any():
         return covered
     covered.ravel()[pixel[pixel >= 0]] = True
-    return distance_from(covered) <= 0.87 * body.voxel * camera.fl_x / np.median(depth)
+    return distance_to(covered) <= 0.87 * body.voxel * camera.fl_x / np.median(depth)
 
 
 def cut_out(
@@ -144,9 +145,9 @@ def cut_out(
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # beyond it are no colours
     within, beyond = (max(2, round(width * len(expected))) for width in (inner, outer))
     state = np.full(expected.shape, cv2.GC_BGD, np.uint8)
-    state[distance_from(expected) <= beyond] = cv2.GC_PR_BGD
+    state[distance_to(expected) <= beyond] = cv2.GC_PR_BGD
     state[expected] = cv2.GC_PR_FGD
-    state[distance_from(~expected) > within] = cv2.GC_FGD
+    state[distance_to(~expected) > within] = cv2.GC_FGD
     state = state[window]
     if not (state == cv2.GC_BGD).any():
         return expected

@@ -1,4 +1,4 @@
-"""Keeps what native libraries write past Python off the screen."""
+"""Suppresses output that native libraries write to standard error."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ PUPILS = (468, 473)
 
 
 def is_installed() -> bool:
-    """Says whether mediapipe is there."""
+    """Returns whether mediapipe is installed."""
     return importlib.util.find_spec("mediapipe") is not None
 
 

@@ -1,4 +1,4 @@
-"""The photographs that a person has: listed, named, and read upright."""
+"""Lists, names and reads photographs, turned upright."""
 
 from __future__ import annotations
 

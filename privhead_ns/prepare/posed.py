@@ -1,4 +1,4 @@
-"""Photographs with cameras: what posing makes and what readers of other programs' captures return."""
+"""Data classes of photographs with cameras, the result of pose estimation and of readers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class PosedPhotograph:
 
 @dataclass(frozen=True)
 class KnownHead:
-    """What a data set knows of a head beside its photographs, in the frame of the poses; None where it does not."""
+    """Data of a head beside its photographs, in the frame of the poses; None where unknown."""
 
     mesh: trimesh.Trimesh | None = None
     """The true surface, with vertices in the order of the data set's file."""

@@ -137,7 +137,7 @@ def _squared_error(model: pycolmap.Reconstruction) -> float:
 
 
 def _possible(camera: Intrinsics) -> bool:
-    """Says whether a lens has such a focal length, and its distortion does not fold the picture."""
+    """Returns whether a lens has such a focal length, and its distortion does not fold the picture."""
     longer = max(camera.width, camera.height)
     if not FOCAL[0] * longer <= camera.fl_x <= FOCAL[1] * longer:
         return False

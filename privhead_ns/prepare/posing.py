@@ -1,10 +1,9 @@
-"""Photographs or a video to sources with cameras."""
+"""Estimates the cameras of photographs or of a video's frames, resumable after a kill."""
 
 from __future__ import annotations
 
 import fcntl
 import importlib.util
-import json
 import os
 import shutil
 import stat
@@ -26,6 +25,7 @@ from privhead_ns.prepare.photographs import Photograph
 from privhead_ns.prepare.silhouettes import given_silhouettes
 from privhead_ns.prepare.sources import Source, estimated_sources
 from privhead_ns.prepare.wishes import Wishes
+from privhead_ns.text_files import as_read, read_json, write_json
 
 CAMERAS, FOUND = "cameras", "found"
 """Folder of features and matches, and the file in it that says that cameras were found from them."""
@@ -39,7 +39,7 @@ BESIDE = 0.02
 
 @contextmanager
 def kept_work(output_dir: Path, console: Console) -> Iterator[Path]:
-    """Gives a private folder `.NAME.prepare` beside the output that outlives a kill, so that the same command goes on.
+    """Yields a private folder `.NAME.prepare` beside the output, kept after a kill for the same command to continue.
 
     It is removed at the end, and after an error from which its content does not help: before cameras were found.
 
@@ -162,11 +162,11 @@ def _frames(video: Path, work: Path, frames: int, console: Console) -> Path:
 
 def _fresh(folder: Path, origin: object) -> Path:
     """Returns the folder, emptied if it was made from something else."""
-    record, written = folder / ".origin.json", json.dumps(origin)
-    if not record.is_file() or record.read_text(encoding="utf-8") != written:
+    record, wanted = folder / ".origin.json", as_read({"origin": origin})
+    if not record.is_file() or read_json(record) != wanted:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        record.write_text(written, encoding="utf-8")
+        write_json(record, wanted)
     return folder
 
 
@@ -178,7 +178,7 @@ def _fit(sources: Sequence[Source]) -> float:
 
 
 def _inside(photograph: Photograph, mask_path: Path, keypoints: np.ndarray, picture: Path) -> np.ndarray:
-    """Says which features lie on a mask or just beside it."""
+    """Returns which features lie on a mask or just beside it."""
     height, width = cv2.imread(str(picture), cv2.IMREAD_GRAYSCALE).shape[:2]  # pyright: ignore
     mask = read_mask(photograph, mask_path, False, (width, height))
     reach = 2 * round(BESIDE * max(width, height)) + 1

@@ -1,8 +1,7 @@
-"""From photographs, a video or another program's capture to a raw capture: cameras, masks, sensitive views, scale."""
+"""Makes a raw capture of photographs, a video or another program's capture: cameras, masks, sensitivity, scale."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +38,7 @@ from privhead_ns.prepare.summary import PrepareSummary
 from privhead_ns.prepare.truth import write_truth
 from privhead_ns.prepare.wishes import Wishes, check_wishes
 from privhead_ns.progress import tracked
+from privhead_ns.text_files import write_json
 
 MARKER_SIDE = 1600
 MOST_LEFT_OUT = 0.25
@@ -111,7 +111,7 @@ def _write(
     content |= {} if direction is None else {"face_direction": frame.direction(direction).round(4).tolist()}
     if face is not None:
         content["face_landmarks"] = {name: frame.point(place).tolist() for name, place in face.landmarks.items()}
-    (folder / "transforms.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_json(folder / "transforms.json", content)
     if captured is not None:
         write_truth(folder, captured.head)
     agreement = None if silhouettes is None else silhouettes.agreement.tolist()

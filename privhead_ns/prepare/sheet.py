@@ -1,4 +1,4 @@
-"""A picture for the owner's eyes: each photograph with its outline, whether it is sensitive, and how it agrees."""
+"""Writes a picture for the owner: each photograph with outline, sensitivity and agreement of its mask."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One silhouette a photograph: given, or made; held against the hull of all."""
+"""One silhouette per photograph, given or made, compared with the visual hull of all."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Silhouettes:
     agreement: Float[np.ndarray, " n"]
     """Intersection over union of each mask and the hull's footprint."""
     unsure: tuple[Mask, ...] | None = None
-    """255 where a mask is not to be believed; None where all are."""
+    """255 where a mask is unreliable; None if all are reliable."""
 
     def of(self, keep: Sequence[int]) -> Silhouettes:
         """Returns those of some of the photographs."""
@@ -106,7 +106,7 @@ def _cut_out_all(
     up: Float[np.ndarray, " 3"],
     console: Console,
 ) -> Silhouettes:
-    """Cuts the head out of all photographs, in rounds after each of which they vote again on what belongs to it."""
+    """Segments the head in all photographs, in rounds that each start from the visual hull of the last."""
     heads = []
     for inner, outer in BANDS:
         with tracked(crops, "Cutting out", console) as remaining:
@@ -143,7 +143,7 @@ def _onto_picture(shape: Bool[np.ndarray, "side side"], crop: Crop, source: Sour
 
 
 def given_silhouettes(sources: Sequence[Source], up: Float[np.ndarray, " 3"]) -> Silhouettes | None:
-    """Reads the masks of photographs and holds them against their hull; None where they agree on nothing."""
+    """Reads the masks of photographs and compares them with their hull; None where they agree on nothing."""
     masks = []
     for source in sources:
         assert source.mask is not None

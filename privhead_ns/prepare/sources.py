@@ -1,4 +1,4 @@
-"""What `prepare` works on: photographs with cameras, wherever these come from, and one way to read them."""
+"""Input of `prepare`: photographs with cameras from any origin, read through one interface."""
 
 from __future__ import annotations
 

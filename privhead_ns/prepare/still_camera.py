@@ -27,7 +27,7 @@ ROUNDS, FIRST_SCALE, SHRINK = 40, 100.0, 0.8
 def room_features(
     keypoints: dict[int, Float[np.ndarray, "features 2"]], matches: Pairs
 ) -> dict[int, Bool[np.ndarray, " features"]] | None:
-    """Says which features of each picture are of a room that stood still; None if the camera moved.
+    """Returns which features of each picture are of a room that stood still; None if the camera moved.
 
     Args:
         keypoints: pixels, by the pictures' ids.

@@ -1,4 +1,4 @@
-"""What a person is told about a prepared capture."""
+"""Summary of a prepared capture for the user."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMED = 8
 
 @dataclass(frozen=True)
 class PrepareSummary:
-    """What `prepare` wrote."""
+    """Facts about the capture that `prepare` wrote."""
 
     output_dir: Path
     photographs: int

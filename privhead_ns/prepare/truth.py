@@ -1,13 +1,13 @@
-"""Writes what a data set knows of a head into a raw capture, where `privhead evaluate` looks for it."""
+"""Writes ground truth and axes of a data set into a raw capture, where `privhead evaluate` looks for them."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
 from privhead_ns.prepare.posed import KnownHead
+from privhead_ns.text_files import write_json
 
 TRUTH, ABOUT, REGIONS = "gt_mesh.ply", "capture.json", "regions"
 
@@ -20,7 +20,7 @@ def write_truth(folder: Path, head: KnownHead) -> None:
     about = {"nose_tip": head.nose_tip, "face_axis": head.face_direction, "up_axis": head.up}
     known = {key: np.asarray(vector).tolist() for key, vector in about.items() if vector is not None}
     if known:
-        (folder / ABOUT).write_text(json.dumps(known, indent=1), encoding="utf-8")
+        write_json(folder / ABOUT, known)
     if head.mesh is None:
         return
     head.mesh.export(folder / TRUTH)

@@ -1,4 +1,4 @@
-"""A video's sharpest frames."""
+"""Extracts the sharpest frames of a video."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a person asks of `prepare` beside the photographs, checked before any work."""
+"""Flags of `prepare`, checked before any work."""
 
 from __future__ import annotations
 

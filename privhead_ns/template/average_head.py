@@ -1,4 +1,4 @@
-"""The average of procedural heads: the shape of nobody."""
+"""The average of procedural heads, which has no person's shape."""
 
 from __future__ import annotations
 

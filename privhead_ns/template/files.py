@@ -1,4 +1,4 @@
-"""Template files: what a user gives, and what a protected capture holds."""
+"""Reads template meshes of users and of protected captures, and writes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a template stands in a capture: a similarity found from landmarks, silhouettes and the face's direction."""
+"""Estimates the similarity that places a template in a capture: landmarks, silhouettes, direction of the face."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from scipy.ndimage import map_coordinates
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
-from privhead_ns.capture.hull import View, signed_distance
+from privhead_ns.capture.hull import View
 from privhead_ns.errors import UserError
+from privhead_ns.outline import signed_distance
 from privhead_ns.template.files import Template
 
 ROUNDS = 6
-"""Times that the outline's vertices are found anew."""
+"""Iterations, in each of which the outline's vertices are found again."""
 BINS = 64
 """Directions about the template's middle, in each of which a view's outline has one vertex."""
 CUT = 0.2
@@ -29,7 +30,7 @@ LEAST_MEAN = 0.3
 """Length of the mean of unit vectors towards cameras below which it tells no direction."""
 LEAST_SINE = 0.05
 LEAST_LANDMARKS = 3
-"""Fewer do not tell a similarity."""
+"""Landmarks that a similarity needs at least."""
 
 Vector = Float[np.ndarray, " 3"]
 
@@ -115,6 +116,11 @@ def _facing(direction: Vector, up: Vector) -> Float[np.ndarray, "3 3"]:
     return np.stack([x, y, np.cross(x, y)], axis=1)
 
 
+def _silhouette(view: View) -> Float[np.ndarray, "height width"]:
+    assert view.silhouette is not None
+    return (view.silhouette > 0).astype(np.float32)
+
+
 def _fit(
     vertices: Float[np.ndarray, "n 3"], kept: Bool[np.ndarray, " n"], views: Sequence[View]
 ) -> Float[np.ndarray, "n 3"]:
@@ -125,7 +131,7 @@ def _fit(
         kept: which of them are compared.
         views: with silhouettes.
     """
-    distances = [signed_distance(view) for view in views]
+    distances = [signed_distance(_silhouette(view)) for view in views]
     centre = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
     scale = float(np.linalg.norm(vertices - centre, axis=1).max())
 

@@ -3,4 +3,4 @@
 from typing import Literal
 
 DataFormat = Literal["auto", "facescape", "h3ds"]
-"""What a person may say of a capture; `auto` finds out."""
+"""Values of --format; `auto` recognises the format."""

@@ -13,9 +13,10 @@ from nerfstudio.data.utils import colmap_parsing_utils as parser
 
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, locate, read_text, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask, locate, refuse_missing
 from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.prepare.readers.pose import opencv_to_opengl
+from privhead_ns.text_files import read_text
 
 PARAMETERS = {
     "SIMPLE_PINHOLE": "fl_x cx cy",

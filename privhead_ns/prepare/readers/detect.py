@@ -1,4 +1,4 @@
-"""Finds out which program wrote a capture, and reads it."""
+"""Recognises which program wrote a capture, and reads it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from privhead_ns.prepare.posed import PosedCapture
 from privhead_ns.prepare.readers import DataFormat
 from privhead_ns.prepare.readers.colmap_model import find_model, read_colmap
 from privhead_ns.prepare.readers.facescape import is_facescape, read_facescape
-from privhead_ns.prepare.readers.files import read_json
 from privhead_ns.prepare.readers.h3ds import is_h3ds, read_h3ds
 from privhead_ns.prepare.readers.metashape import is_metashape, read_metashape
 from privhead_ns.prepare.readers.phone_apps import find_polycam, find_record3d, read_polycam, read_record3d
 from privhead_ns.prepare.readers.realitycapture import is_realitycapture, read_realitycapture
 from privhead_ns.prepare.readers.transforms_file import read_transforms
+from privhead_ns.text_files import read_json
 
 DATA_SETS: dict[str, tuple[Callable[[Path], bool], Callable[[Path], PosedCapture]]] = {
     "facescape": (is_facescape, read_facescape),

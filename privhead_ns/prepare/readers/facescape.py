@@ -18,9 +18,10 @@ from jaxtyping import Float
 from privhead_ns.capture.transforms import read_size
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import KnownHead, PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, read_json, read_text, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask, refuse_missing
 from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.prepare.readers.pose import opencv_to_opengl, rigid_pose
+from privhead_ns.text_files import read_json, read_text
 
 PARAMETERS, SCALES = "params.json", "Rt_scale_dict.json"
 KEYS = 9
@@ -33,7 +34,7 @@ NAMED = 8
 
 
 def is_facescape(data: Path) -> bool:
-    """Says whether a folder looks like a capture of FaceScape, broken or not."""
+    """Returns whether a folder looks like a capture of FaceScape, broken or not."""
     try:
         return (data / PARAMETERS).is_file() and '"0_Rt"' in read_text(data / PARAMETERS)
     except UserError:

@@ -1,14 +1,11 @@
-"""Finds the files of a capture: its JSON, its pictures by the names that programs give them, and masks beside them."""
+"""Finds the files of a capture: its pictures by the names that programs give them, and masks beside them."""
 
 from __future__ import annotations
 
-import codecs
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
-from typing import Any
 
 from privhead_ns.errors import UserError
 
@@ -20,35 +17,6 @@ LEVELS = 4
 """Folders above a picture in which a folder of masks is sought."""
 NAMED = 5
 """Missing files that an error names; the others it counts."""
-
-
-def read_text(path: Path) -> str:
-    """Reads a text file in UTF-8, or in UTF-16 where it begins with a byte order mark.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    try:
-        content = path.read_bytes()
-        utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-        return content.decode("utf-16" if utf16 else "utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise UserError(f"{path} cannot be read as text ({error}): restore it or write it again.") from None
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Reads a JSON object.
-
-    Raises:
-        UserError: if the file cannot be read, is not JSON, or is not an object.
-    """
-    try:
-        content = json.loads(read_text(path))
-    except ValueError as error:
-        raise UserError(f"{path} cannot be read as JSON ({error}): restore it or write it again.") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path} must hold one JSON object, not a {type(content).__name__}.")
-    return content
 
 
 def locate(folder: Path, name: str) -> Path | None:
@@ -68,7 +36,7 @@ def locate(folder: Path, name: str) -> Path | None:
 
 
 def is_picture(path: Path) -> bool:
-    """Says whether a path has a picture's ending and is a visible file."""
+    """Returns whether a path has a picture's ending and is a visible file."""
     return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
 
 

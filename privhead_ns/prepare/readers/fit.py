@@ -27,7 +27,7 @@ TURNS = {
 
 @dataclass(frozen=True)
 class Listed:
-    """What a capture says of one photograph, before its picture has been looked at."""
+    """Entry of one photograph in a capture, before its image file is read."""
 
     where: str
     """Names the file and the photograph in messages."""
@@ -80,7 +80,7 @@ def _fit(one: Listed) -> PosedPhotograph:
 
 
 def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Says whether one picture can be a resized version of another: each side is rounded by less than a pixel."""
+    """Returns whether one picture can be a resized version of another: each side is rounded by less than a pixel."""
     lowest = max((side - 1) / whole for side, whole in zip(size, other, strict=True))
     highest = min((side + 1) / whole for side, whole in zip(size, other, strict=True))
     return lowest < highest

@@ -16,9 +16,10 @@ from jaxtyping import Float, Int
 
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import KnownHead, PosedCapture
-from privhead_ns.prepare.readers.files import read_text, refuse_missing
+from privhead_ns.prepare.readers.files import refuse_missing
 from privhead_ns.prepare.readers.fit import Listed, fit_all, picture_size
 from privhead_ns.prepare.readers.pose import opencv_to_opengl
+from privhead_ns.text_files import read_text
 
 CAMERAS, MESH = "cameras.npz", "full_head.obj"
 MATRIX = re.compile(r"world_mat_(\d+)")
@@ -28,7 +29,7 @@ REGIONS = ("face", "face_sphere", "nose")
 
 
 def is_h3ds(data: Path) -> bool:
-    """Says whether a folder is a scene of H3DS."""
+    """Returns whether a folder is a scene of H3DS."""
     return (data / CAMERAS).is_file() and (data / MESH).is_file()
 
 

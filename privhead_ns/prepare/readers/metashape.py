@@ -11,9 +11,10 @@ from jaxtyping import Float
 
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, pick_picture, pictures_by_name, read_text, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask, pick_picture, pictures_by_name, refuse_missing
 from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.prepare.readers.pose import opencv_to_opengl
+from privhead_ns.text_files import read_text
 
 SENSORS = {"frame": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
 SKEW = 0.5
@@ -21,7 +22,7 @@ SKEW = 0.5
 
 
 def is_metashape(path: Path) -> bool:
-    """Says whether a file looks like a document of Metashape's, broken or not."""
+    """Returns whether a file looks like a document of Metashape's, broken or not."""
     try:
         text = read_text(path)
     except UserError:

@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 from privhead_ns.capture.transforms import read_number, read_positive, read_size
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, is_picture, read_json, read_text, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask, is_picture, refuse_missing
 from privhead_ns.prepare.readers.fit import Listed, fit_all
+from privhead_ns.text_files import read_json, read_text
 
 MM_PER_METRE = 1000.0
 POLYCAM_KINDS = (("corrected_images", "corrected_cameras"), ("images", "cameras"))

@@ -12,8 +12,9 @@ from scipy.spatial.transform import Rotation
 
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, pick_picture, pictures_by_name, read_text, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask, pick_picture, pictures_by_name, refuse_missing
 from privhead_ns.prepare.readers.fit import Listed, fit_all, picture_size
+from privhead_ns.text_files import read_text
 
 NAME = "#name"
 POSE = ("x", "y", "alt", "heading", "pitch", "roll")
@@ -25,7 +26,7 @@ FILM = 36.0
 
 
 def is_realitycapture(path: Path) -> bool:
-    """Says whether a file is a table with RealityCapture's columns of names and poses."""
+    """Returns whether a file is a table with RealityCapture's columns of names and poses."""
     try:
         header = next(csv.reader(read_text(path).splitlines()), [])
     except (UserError, csv.Error):
