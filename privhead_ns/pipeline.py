@@ -16,6 +16,7 @@ from nerfstudio.utils.rich_utils import CONSOLE
 from nerfstudio.viewer.viewer_elements import ViewerText
 from rich.progress import track
 
+from privhead_ns.checkpoint import EXTRA_STATE
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
 from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.data.description import PLAIN
@@ -28,8 +29,6 @@ from privhead_ns.optimizer import DampedAdamConfig
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.start import start_sdf
 
-EXTRA_STATE = "_model._extra_state"
-"""Key of `PrivheadModel.get_extra_state` in the state of a pipeline."""
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 

@@ -12,19 +12,22 @@ from typing import Any, Literal, cast
 import torch
 import yaml
 from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.engine.trainer import Trainer, TrainerConfig
+from nerfstudio.engine.trainer import TORCH_DEVICE, Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
+from torch import Tensor
 
 from privhead_ns.allocator import keep_freed_memory
-from privhead_ns.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
+from privhead_ns.checkpoint import find_checkpoint, fitting, read_checkpoint, write_checkpoint
 from privhead_ns.config_file import read_config_file
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
+from privhead_ns.limits import check_settings
 from privhead_ns.mesh.files import replacing
 from privhead_ns.model.model import PrivheadModel
+from privhead_ns.parent import end_with_starter
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
 from privhead_ns.run_folder import anonymous_host, config_being_loaded, disk_errors, portable, resolved
 
@@ -119,6 +122,7 @@ class PrivheadTrainerConfig(TrainerConfig):
             UserError: if --data is missing or no protected capture, another dataparser is to read it, a flag is
                 refused, there is nothing to resume or it is broken, or the run's folder cannot be written to.
         """
+        end_with_starter()
         self._check_flags()
         pipeline = cast(PrivheadPipelineConfig, self.pipeline)
         datamanager = cast(PrivheadDataManagerConfig, pipeline.datamanager)
@@ -142,6 +146,12 @@ class PrivheadTrainerConfig(TrainerConfig):
             with replacing(path) as temporary:
                 temporary.write_text(yaml.dump(self.portable()), "utf8")
 
+    def resumed_checkpoint(self) -> Path | None:
+        """Returns the checkpoint to resume from; None for a new run."""
+        if self.load_dir is None:
+            return self.load_checkpoint
+        return find_checkpoint(self.load_dir, self.load_step, "give --load-dir a run")[1]
+
     def _check_flags(self) -> None:
         """Refuses what would send colours or names away or cannot work, and finds the checkpoint to resume from.
 
@@ -153,6 +163,7 @@ class PrivheadTrainerConfig(TrainerConfig):
                 f"--vis {self.vis} uploads the configuration and rendered pictures of the head: use --vis "
                 "viewer+tensorboard, or say --allow-cloud-logging True."
             )
+        check_settings(self.pipeline)
         check_not_shared(self.viewer, self.allow_cloud_logging)
         if self.machine.num_devices * self.machine.num_machines > 1:
             raise UserError(
@@ -186,6 +197,20 @@ def check_not_shared(viewer: ViewerConfig, allowed: bool) -> None:
             "--viewer.make-share-url shows the head to whoever finds the address: leave it out, or train with "
             "--allow-cloud-logging True."
         )
+
+
+def random_state(device: TORCH_DEVICE) -> dict[str, Tensor]:
+    """Returns the state of PyTorch's generators: of the CPU and, where training runs on a GPU, of that."""
+    state = {"cpu": torch.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state(device)} if torch.device(device).type == "cuda" else state
+
+
+def set_random_state(state: dict[str, Tensor], device: TORCH_DEVICE) -> None:
+    """Sets what `random_state` returned, as far as this device has it."""
+    if "cpu" in state:
+        torch.set_rng_state(state["cpu"])
+    if "cuda" in state and torch.device(device).type == "cuda":
+        torch.cuda.set_rng_state(state["cuda"], device)
 
 
 class PrivheadTrainer(Trainer):
@@ -233,13 +258,20 @@ class PrivheadTrainer(Trainer):
     def _load_checkpoint(self) -> None:
         """Loads the checkpoint to resume from, if any, and leaves the steps up to the end of phase 2 to run.
 
+        A run that is resumed draws what it would have drawn unbroken.
+
         Raises:
-            UserError: if there are none.
+            UserError: if there are none, or the checkpoint is not one of such a run.
         """
-        super()._load_checkpoint()
+        if (path := self.config.resumed_checkpoint()) is not None:
+            with fitting(self.base_dir / "config.yml", path):
+                super()._load_checkpoint()
+                set_random_state(read_checkpoint(path).get("random", {}), self.device)
         self.step = self._start_step
         total = cast(PrivheadPipelineConfig, self.config.pipeline).phases.total_steps
         if self._start_step >= total:
+            if path is not None and path.parent == self.checkpoint_dir:
+                self._keep_only(path)  # which may have been killed before it did
             raise UserError(
                 f"The checkpoint has done step {self._start_step - 1}, the last of {total}: it is trained to the end, "
                 "unless --pipeline.phases.phase2-steps makes phase 2 longer."
@@ -287,8 +319,13 @@ class PrivheadTrainer(Trainer):
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
+            "random": random_state(self.device),
         }
         write_checkpoint(content, path)
+        self._keep_only(path)
+
+    def _keep_only(self, path: Path) -> None:
+        """Removes the run's other checkpoints, if only the latest is wanted."""
         if self.config.save_only_latest_checkpoint:
             for other in self.checkpoint_dir.glob("*.ckpt"):
                 if other != path:

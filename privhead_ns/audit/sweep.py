@@ -32,7 +32,7 @@ from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.capture.views import DEFAULT_SIZE
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private, temporary_folder
+from privhead_ns.folders import holds_nothing, make_private, temporary_folder
 from privhead_ns.mesh.evaluate import MEASURE, evaluate, load_truth
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.mesh.files import replacing
@@ -142,7 +142,7 @@ def claim(output_dir: Path, about: dict[str, Any]) -> None:
         UserError: if it holds something else.
     """
     note = output_dir / "sweep_of.json"
-    if output_dir.exists() and not note.exists() and any(output_dir.iterdir()):
+    if not note.exists() and not holds_nothing(output_dir):
         raise UserError(f"--output-dir {output_dir} exists and is no sweep; choose another folder.")
     if note.exists() and read_json(note) != json.loads(json.dumps(about)):
         raise UserError(

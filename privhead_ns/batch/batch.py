@@ -35,7 +35,7 @@ from privhead_ns.batch.ray_cluster import RayCluster
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.transforms import capture_folder, read_json
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private
+from privhead_ns.folders import holds_nothing, make_private
 from privhead_ns.mesh.files import replacing
 from privhead_ns.progress import tracked
 
@@ -123,7 +123,7 @@ def claim(output_dir: Path, settings: Settings) -> None:
     """
     note = output_dir / NOTE
     if not note.exists():
-        if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        if not holds_nothing(output_dir):
             raise UserError(f"--output-dir {output_dir} exists and is no batch; choose another folder.")
         make_private(output_dir)
         with replacing(note) as temporary:

@@ -9,7 +9,7 @@ from privhead_ns.benchmark.results import write_json
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.transforms import read_json
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private
+from privhead_ns.folders import holds_nothing, make_private
 from privhead_ns.mesh.evaluate import load_truth
 from privhead_ns.phases import PhaseSchedule
 
@@ -54,7 +54,7 @@ def check_settings(output_dir: Path, heads: list[Path], settings: Settings) -> N
     """
     path = output_dir / "settings.json"
     if not path.exists():
-        if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        if not holds_nothing(output_dir):
             raise UserError(f"--output-dir {output_dir} exists and is no benchmark; choose another folder.")
         make_private(output_dir)
     noted = read_json(path) if path.exists() else {}
