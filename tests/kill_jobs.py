@@ -20,7 +20,7 @@ from PIL import Image
 from rich.console import Console
 
 LONG = settings.default is not None and settings.default.max_examples > 1000
-KILLS = 100 if LONG else 4
+KILLS = 100 if LONG else 3
 QUIET = Console(quiet=True)
 STEPS = 12
 """Of a whole training: four of them in phase 1."""
@@ -144,14 +144,12 @@ def benchmark(head: Path, output_dir: Path, finished: Path, log: Path) -> None:
     """Measures two variants on a head, whose trainings are copies of a finished run."""
     from privhead_ns.benchmark import benchmark as module
     from privhead_ns.benchmark import training
-    from privhead_ns.benchmark.report import write_report
     from privhead_ns.benchmark.settings import Settings
 
     module.RESOLUTION = 24
     training.train = copied_training(finished, log)
     names = ["stage-2", "silhouettes"]
-    measured = module.run_benchmark([head], output_dir, names, Settings(1, 32, 20, 1.0), QUIET)
-    write_report(measured, [head], output_dir, QUIET)
+    module.run_benchmark([head], output_dir, names, Settings(1, 32, 20, 1.0), QUIET)
 
 
 def sweep(head: Path, output_dir: Path, log: Path) -> None:

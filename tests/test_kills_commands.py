@@ -11,22 +11,23 @@ from pathlib import Path
 
 import kill_jobs
 import pytest
+import trimesh
 from kill_jobs import kill_at_random, run
 from PIL import Image
-from raw_folder import write_raw_capture
+from raw_folder import edit, write_raw_capture
 
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.demo.capture import write_demo_capture
-from privhead_ns.mesh.files import load_mesh
+from privhead_ns.mesh.files import load_mesh, save_mesh
 from privhead_ns.operators import OperatorConfig
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw capture with ground truth."""
-    folder = tmp_path_factory.mktemp("kills") / "head"
-    write_demo_capture(folder, 32)
+    folder = write_raw_capture(tmp_path_factory.mktemp("kills") / "head")
+    save_mesh(trimesh.creation.icosphere(2), folder / "gt_mesh.ply")
     return folder
 
 
@@ -73,9 +74,11 @@ def kill_and_go_on(
     assert finished() == everything and not hidden(out)
 
 
-def test_prepare(head: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    work = partial(kill_jobs.prepare, head, out)
+def test_prepare(tmp_path: Path) -> None:
+    data, out = tmp_path / "data", tmp_path / "out"
+    write_demo_capture(data, 32)
+    edit(data, lambda content: content.update(frames=content["frames"][::3]))
+    work = partial(kill_jobs.prepare, data, out)
     seconds = run(work)
     whole = sorted(path.relative_to(out) for path in out.rglob("*"))
     shutil.rmtree(out)
@@ -83,13 +86,13 @@ def test_prepare(head: Path, tmp_path: Path) -> None:
     def check(done: bool) -> None:
         assert out.exists() or not done
         if out.exists():
-            assert [read_image(frame)[0].shape for frame in load_raw_capture(out).frames] == [(32, 32, 3)] * 30
+            assert [read_image(frame)[0].shape for frame in load_raw_capture(out).frames] == [(32, 32, 3)] * 10
             assert sorted(path.relative_to(out) for path in out.rglob("*")) == whole
             shutil.rmtree(out)
 
     kill_at_random(work, check, seconds, seed=5)
     run(work)
-    assert list(tmp_path.iterdir()) == [out]
+    assert set(tmp_path.iterdir()) == {data, out}
 
 
 def test_benchmark(head: Path, tmp_path: Path) -> None:
@@ -108,7 +111,7 @@ def test_benchmark(head: Path, tmp_path: Path) -> None:
 
     work = partial(kill_jobs.benchmark, head, out, tmp_path / "runs" / "x" / "privhead" / "x", log)
     kill_and_go_on(work, out, log, finished, seed=6)
-    assert (out / "benchmark.png").exists() and not list(out.rglob("*.ckpt"))
+    assert not list(out.rglob("*.ckpt"))
 
 
 def test_sweep(head: Path, tmp_path: Path) -> None:
@@ -140,7 +143,15 @@ def test_batch(tmp_path: Path) -> None:
 
     kill_and_go_on(partial(kill_jobs.batch, data, out, log), out, log, finished, seed=8)
     assert len(list(csv.reader((out / "batch.csv").open()))) == 4
-    assert {path.name for path in out.iterdir()} == {"a", "b", "c", "batch.json", "batch.csv", "settings.json", "sheet.png"}
+    assert {path.name for path in out.iterdir()} == {
+        "a",
+        "b",
+        "c",
+        "batch.json",
+        "batch.csv",
+        "settings.json",
+        "sheet.png",
+    }
 
 
 @pytest.mark.parametrize("note", [".settings-999999999.json", ".sweep_of-999999999.json"])

@@ -78,7 +78,10 @@ def test_a_config_that_asks_for_too_much(config: Path, name: str, value: str) ->
         config.write_text(re.sub(rf"\b{name}: .*", f"{name}: {value}", text, count=1))
         assert config.read_text() != text
         for use in (lambda: export_mesh(config, config.with_name("x.ply"), 16, False), lambda: forget(config)):
-            with within_seconds(10), pytest.raises(UserError, match=rf"config\.yml: pipeline\..*\.{name} must lie between"):
+            with (
+                within_seconds(10),
+                pytest.raises(UserError, match=rf"config\.yml: pipeline\..*\.{name} must lie between"),
+            ):
                 use()
         loaded = read_config_file(config)
         loaded.timestamp = "again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +27,18 @@ UNSURE = {3: slice(10, 14), 7: slice(0, 32)}
 """Rows of which nothing is known, by frame."""
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A raw capture of ten views."""
+    folder = tmp_path_factory.mktemp("demo") / "raw"
+    write_demo_capture(folder, 32)
+    edit(folder, lambda content: content.update(frames=content["frames"][::3]))
+    return folder
+
+
 @pytest.fixture
-def raw(tmp_path: Path) -> Path:
-    write_demo_capture(tmp_path / "raw", 32)
-    return tmp_path / "raw"
+def raw(demo: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(demo, tmp_path / "raw")
 
 
 def test_what_is_unsure_of_a_mask_is_kept(raw: Path, tmp_path: Path) -> None:

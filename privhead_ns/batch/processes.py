@@ -65,7 +65,9 @@ class Worker:
         """Starts a process."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, pickle.dumps(job.function), environments[slot], os.getpid()))
+        process = context.Process(
+            target=_work, args=(theirs, pickle.dumps(job.function), environments[slot], os.getpid())
+        )
         process.start()
         theirs.close()  # else its end would never be noticed
         return cls(job, slot, process, ours)

@@ -122,7 +122,7 @@ def decode(path: Path, role: str, orientation: int) -> Image.Image:
         raise UserError(f"The {role} {path} cannot be read ({error.strerror}); copy it again.") from None
     if form == "HEIC" and not reads_heic():
         raise UserError(
-            f"The {role} {path} is of the format HEIC, which needs pillow-heif: pip install \".[prepare]\" in the folder "
+            f'The {role} {path} is of the format HEIC, which needs pillow-heif: pip install ".[prepare]" in the folder '
             "of privhead-ns, or convert it to PNG or JPEG."
         )
     if form != "HEIC" and form.upper() not in READABLE:

@@ -56,9 +56,10 @@ def read_template(path: Path) -> trimesh.Trimesh:
             vertex of no face, for one, which could carry anything.
     """
     content = path.read_bytes()
-    mesh = parse_mesh(content, path)
-    if mesh.export(file_type="ply") != content or not mesh.referenced_vertices.all():
+    stored = parse_mesh(content, path)
+    if stored.export(file_type="ply") != content or not stored.referenced_vertices.all():
         raise UserError(f"{path} holds more than vertices and faces; protect the photographs again.")
+    mesh = trimesh.Trimesh(stored.vertices, stored.faces, process=False)
     mesh.merge_vertices()
     if not mesh.is_watertight:
         raise UserError(f"{path} is not a closed surface; protect the photographs again.")
