@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import torch
 from kill_jobs import STEPS, kill_at_random, run
+from nerfstudio.utils import writer
 from raw_folder import write_raw_capture
 
 from privhead_ns.capture.protect import protect
-from privhead_ns.checkpoint import checkpoints, is_painted, read_checkpoint
+from privhead_ns.checkpoint import checkpoints, is_painted, read_checkpoint, write_checkpoint
+from privhead_ns.errors import UserError
 from privhead_ns.folders import runs
 from privhead_ns.mesh.export import load_model, surface
 from privhead_ns.mesh.files import load_mesh
@@ -132,6 +134,26 @@ def test_a_run_tells_of_all_its_painted_checkpoints(
     printed = "".join(capsys.readouterr().out.split())
     assert "step-000000006.ckptholdscoloursthattrainingpainted" in printed
     assert "step-000000002.ckptholds" not in printed, "it is of phase 1"
+
+
+@pytest.mark.parametrize("state", ["text", {"cpu": 3}, {"cpu": torch.zeros(3, dtype=torch.uint8)}, None])
+def test_a_checkpoint_to_resume_from_without_a_sound_random_state(
+    state: object, stopped: Path, capture: Path, tmp_path: Path
+) -> None:
+    content = read_checkpoint(checkpoints(stopped)[2])
+    broken = content | {"random": state} if state else {key: content[key] for key in content if key != "random"}
+    write_checkpoint(broken, tmp_path / "nerfstudio_models" / "step-000000002.ckpt")
+    config = kill_jobs.training_config(capture, tmp_path / "outputs")
+    config.load_dir = tmp_path
+    config.save_config()
+    writer.EVENT_STORAGE.clear()
+    trainer = config.setup(local_rank=0, world_size=1)
+    if state is None:  # of an older version
+        trainer.setup()
+        assert trainer.step == 3
+        return
+    with pytest.raises(UserError, match=r"step-000000002\.ckpt does not fit .*config\.yml"):
+        trainer.setup()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell a process that its parent has ended")
