@@ -12,11 +12,10 @@ from typing import Any, Literal, cast
 import torch
 import yaml
 from nerfstudio.configs.base_config import ViewerConfig
-from nerfstudio.engine.trainer import TORCH_DEVICE, Trainer, TrainerConfig
+from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
-from torch import Tensor
 
 from privhead_ns.allocator import keep_freed_memory
 from privhead_ns.checkpoint import find_checkpoint, fitting, read_checkpoint, write_checkpoint
@@ -29,6 +28,7 @@ from privhead_ns.mesh.files import replacing
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.parent import end_with_starter
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
+from privhead_ns.random_state import random_state, set_random_state
 from privhead_ns.run_folder import anonymous_host, config_being_loaded, disk_errors, portable, resolved
 
 FINITE_LOSS_INTERVAL = 10
@@ -199,20 +199,6 @@ def check_not_shared(viewer: ViewerConfig, allowed: bool) -> None:
         )
 
 
-def random_state(device: TORCH_DEVICE) -> dict[str, Tensor]:
-    """Returns the state of PyTorch's generators: of the CPU and, where training runs on a GPU, of that."""
-    state = {"cpu": torch.get_rng_state()}
-    return state | {"cuda": torch.cuda.get_rng_state(device)} if torch.device(device).type == "cuda" else state
-
-
-def set_random_state(state: dict[str, Tensor], device: TORCH_DEVICE) -> None:
-    """Sets what `random_state` returned, as far as this device has it."""
-    if "cpu" in state:
-        torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.device(device).type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)
-
-
 class PrivheadTrainer(Trainer):
     """Trains; keeps no checkpoint with NaN in it, and leaves one behind when interrupted."""
 
@@ -266,7 +252,7 @@ class PrivheadTrainer(Trainer):
         if (path := self.config.resumed_checkpoint()) is not None:
             with fitting(self.base_dir / "config.yml", path):
                 super()._load_checkpoint()
-                set_random_state(read_checkpoint(path).get("random", {}), self.device)
+                set_random_state(read_checkpoint(path, mmap=True).get("random", {}), self.device)
         self.step = self._start_step
         total = cast(PrivheadPipelineConfig, self.config.pipeline).phases.total_steps
         if self._start_step >= total:
