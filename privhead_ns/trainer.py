@@ -256,7 +256,7 @@ class PrivheadTrainer(Trainer):
         self.step = self._start_step
         total = cast(PrivheadPipelineConfig, self.config.pipeline).phases.total_steps
         if self._start_step >= total:
-            if path is not None and path.parent == self.checkpoint_dir:
+            if path is not None and path.parent.resolve() == self.checkpoint_dir.resolve():
                 self._keep_only(path)  # which may have been killed before it did
             raise UserError(
                 f"The checkpoint has done step {self._start_step - 1}, the last of {total}: it is trained to the end, "

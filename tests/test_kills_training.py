@@ -81,6 +81,9 @@ def test_a_training_that_is_killed_and_resumed_ends_as_an_unbroken_one(capture: 
     kill_at_random(partial(kill_jobs.train, capture, broken), check, seconds, seed=2)
     run(partial(kill_jobs.train, capture, broken))
     same_as_unbroken()
+    (broken / RUN / "nerfstudio_models" / "step-000000010.ckpt").touch()  # killed before it removed this one
+    run(partial(kill_jobs.train, capture, broken))
+    same_as_unbroken()
 
 
 def test_forgetting_that_is_killed_leaves_whole_checkpoints(stopped: Path, capture: Path) -> None:
