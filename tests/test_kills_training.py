@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 from kill_jobs import STEPS, kill_at_random, run
-from nerfstudio.utils import writer
 from raw_folder import write_raw_capture
 
 from privhead_ns.capture.protect import protect
@@ -139,7 +138,7 @@ def test_a_run_tells_of_all_its_painted_checkpoints(
     assert "step-000000002.ckptholds" not in printed, "it is of phase 1"
 
 
-@pytest.mark.parametrize("state", ["text", {"cpu": 3}, {"cpu": torch.zeros(3, dtype=torch.uint8)}, None])
+@pytest.mark.parametrize("state", [3, {"cpu": 3}, {"cpu": torch.zeros(3, dtype=torch.uint8)}, None])
 def test_a_checkpoint_to_resume_from_without_a_sound_random_state(
     state: object, stopped: Path, capture: Path, tmp_path: Path
 ) -> None:
@@ -149,6 +148,8 @@ def test_a_checkpoint_to_resume_from_without_a_sound_random_state(
     config = kill_jobs.training_config(capture, tmp_path / "outputs")
     config.load_dir = tmp_path
     config.save_config()
+    from nerfstudio.utils import writer  # its modules import each other: not before the configuration has
+
     writer.EVENT_STORAGE.clear()
     trainer = config.setup(local_rank=0, world_size=1)
     if state is None:  # of an older version
