@@ -18,7 +18,7 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.allocator import keep_freed_memory
-from privhead_ns.checkpoint import find_checkpoint, fitting, read_checkpoint, write_checkpoint
+from privhead_ns.checkpoint import checkpoints, find_checkpoint, fitting, read_checkpoint, write_checkpoint
 from privhead_ns.config_file import read_config_file
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
@@ -257,7 +257,7 @@ class PrivheadTrainer(Trainer):
         total = cast(PrivheadPipelineConfig, self.config.pipeline).phases.total_steps
         if self._start_step >= total:
             if path is not None and path.parent.resolve() == self.checkpoint_dir.resolve():
-                self._keep_only(path)  # which may have been killed before it did
+                self._remove_others(path, before=self._start_step - 1)  # it may have been killed before it did
             raise UserError(
                 f"The checkpoint has done step {self._start_step - 1}, the last of {total}: it is trained to the end, "
                 "unless --pipeline.phases.phase2-steps makes phase 2 longer."
@@ -308,16 +308,16 @@ class PrivheadTrainer(Trainer):
             "random": random_state(self.device),
         }
         write_checkpoint(content, path)
-        self._keep_only(path)
+        self._remove_others(path)
 
-    def _keep_only(self, path: Path) -> None:
-        """Removes the run's other checkpoints, if only the latest is wanted."""
+    def _remove_others(self, path: Path, before: int | None = None) -> None:
+        """Removes the run's other checkpoints, or those before a step, if only the latest is wanted."""
         if self.config.save_only_latest_checkpoint:
-            for other in self.checkpoint_dir.glob("*.ckpt"):
-                if other != path:
+            for step, other in checkpoints(self.checkpoint_dir).items():
+                if other.name != path.name and (before is None or step < before):
                     other.unlink()
 
     def _what_remains(self) -> str:
-        checkpoints = sorted(self.checkpoint_dir.glob("*.ckpt"))
-        kept = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint had been saved yet"
+        saved = sorted(self.checkpoint_dir.glob("*.ckpt"))
+        kept = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint had been saved yet"
         return f"training stopped, and {kept}; lower the learning rates in --optimizers and resume with --load-dir."

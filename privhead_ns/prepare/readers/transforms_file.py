@@ -72,12 +72,13 @@ def _list_frame(content: dict[str, Any], frame: Any, index: int, path: Path, mis
     if picture is None or absent:
         missing.append(str(path.parent / absent[0]))
         return None
+    mask = mask or find_mask(picture, path.parent)
     return Listed(
         where=where,
         path=picture,
         pose=frame.get("transform_matrix"),
         lens=frame_entry(content, frame),
-        mask_path=mask or find_mask(picture, path.parent),
+        mask_path=mask,
         known_path=known if mask else None,
         sensitive=sensitive,
     )
