@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from privhead_ns.errors import UserError
+from privhead_ns.folders import runs
 from privhead_ns.run_folder import disk_errors
 
 MODELS = "nerfstudio_models"
 """Folder of the checkpoints in a run's folder."""
+EXTRA_STATE = "_model._extra_state"
+"""Key of `PrivheadModel.get_extra_state` in the state of a pipeline."""
 
 
 def checkpoints(run: Path) -> dict[int, Path]:
@@ -28,7 +32,7 @@ def checkpoints(run: Path) -> dict[int, Path]:
 
 
 def find_checkpoint(run: Path, step: int | None, flag: str) -> tuple[int, Path]:
-    """Returns step and path of a run's checkpoint.
+    """Returns step and path of a run's checkpoint; removes what killed processes left half-written of others.
 
     Args:
         run: see `checkpoints`.
@@ -38,6 +42,7 @@ def find_checkpoint(run: Path, step: int | None, flag: str) -> tuple[int, Path]:
     Raises:
         UserError: if there is no such checkpoint.
     """
+    remove_unfinished(run.parent if run.name == MODELS else run)
     found = checkpoints(run)
     if not found:
         raise UserError(f"There is no checkpoint in {run}: {flag}, the folder that ns-train wrote.")
@@ -47,20 +52,34 @@ def find_checkpoint(run: Path, step: int | None, flag: str) -> tuple[int, Path]:
     return step, found[step]
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, mmap: bool = False) -> dict[str, Any]:
     """Reads a checkpoint onto the CPU; only tensors and plain values are accepted, so no code in it runs.
+
+    Args:
+        path: the file.
+        mmap: whether to leave the tensors on the disk until they are looked at.
 
     Raises:
         UserError: if it is broken, or holds something else.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except Exception as error:  # zip, pickle and torch fail in their own ways
         raise UserError(f"{path} cannot be read ({type(error).__name__}); remove it, or copy it again.") from error
     state, step = (content.get(key) if isinstance(content, dict) else None for key in ("pipeline", "step"))
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state) or not isinstance(step, int):
         raise UserError(f"{path} is no checkpoint of ns-train; remove it, or copy it again.")
     return content
+
+
+def is_painted(path: Path) -> bool:
+    """Says whether a checkpoint holds the colours that training paints on the face.
+
+    Raises:
+        UserError: if it is broken.
+    """
+    extra = read_checkpoint(path, mmap=True)["pipeline"].get(EXTRA_STATE)
+    return isinstance(extra, dict) and bool(extra.get("painted"))
 
 
 @contextmanager
@@ -91,11 +110,10 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         UserError: if the disk is full or read-only; an earlier file at `path` is kept.
     """
     run = path.parent.parent
-    temporary = run / f".{path.name}.part"
+    temporary = run / f".{path.stem}-{os.getpid()}.part"
     try:
         with disk_errors(path):
-            for stale in run.glob(".step-*.ckpt.part"):  # of a run that was killed
-                stale.unlink()
+            remove_unfinished(run)
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.save(content, temporary)
             temporary.replace(path)
@@ -103,3 +121,12 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         raise UserError(f"{path} could not be written ({error}): see that the disk has room.") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(run: Path) -> None:
+    """Removes checkpoints that killed processes left half-written: they may hold colours painted on the face."""
+    for stale in run.glob(".step-*.part"):
+        owner = stale.stem.rpartition("-")[2]
+        if not owner.isdecimal() or int(owner) == os.getpid() or not runs(int(owner)):
+            with suppress(OSError):  # a run that cannot be written to
+                stale.unlink()

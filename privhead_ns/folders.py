@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import glob
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,19 @@ def check_new_folder(path: Path) -> None:
         raise UserError(f"There is no folder {path.parent} to make --output-dir {path} in; make it first.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise UserError(f"The folder {parent} cannot be written to; choose another place for --output-dir {path}.")
+
+
+def holds_nothing(folder: Path) -> bool:
+    """Says whether a folder is missing or empty, but for temporary names that killed processes left in it."""
+    if not os.path.lexists(folder):
+        return True
+    return folder.is_dir() and all(_left_over(path) for path in folder.iterdir())
+
+
+def _left_over(path: Path) -> bool:
+    """Says whether a name is a temporary one, as `temporary_folder` and `replacing` make, of a dead process."""
+    owner = re.fullmatch(r"\..+-(\d+)(\.\w+)?", path.name, re.ASCII)
+    return owner is not None and not runs(int(owner[1]))
 
 
 def make_private(path: Path) -> None:

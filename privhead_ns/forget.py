@@ -7,10 +7,17 @@ from typing import cast
 
 import torch
 
-from privhead_ns.checkpoint import checkpoints, find_checkpoint, fitting, read_checkpoint, write_checkpoint
+from privhead_ns.checkpoint import (
+    checkpoints,
+    find_checkpoint,
+    fitting,
+    is_painted,
+    read_checkpoint,
+    write_checkpoint,
+)
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.export import read_config
-from privhead_ns.pipeline import EXTRA_STATE, PrivheadPipeline
+from privhead_ns.pipeline import PrivheadPipeline
 
 
 def forget(load_config: Path, load_step: int | None = None) -> str:
@@ -37,7 +44,7 @@ def forget(load_config: Path, load_step: int | None = None) -> str:
     if dataset is None or not any(dataset.protected):
         raise UserError(f"{load_config} learned from photographs of the face: it cannot forget, so keep it here.")
     forgotten = [step for step in steps if _rewrite(pipeline, load_config, checkpoints(load_config.parent)[step])]
-    remaining = [step for step, path in checkpoints(load_config.parent).items() if _painted(path)]
+    remaining = [step for step, path in checkpoints(load_config.parent).items() if is_painted(path)]
     run = load_config.parent
     done = f"{run}: forgot the painted colours of {_steps(forgotten)}." if forgotten else f"{run}: nothing to forget."
     return f"{done} {_steps(remaining).capitalize()} still has them." if remaining else done
@@ -53,12 +60,6 @@ def _rewrite(pipeline: PrivheadPipeline, load_config: Path, path: Path) -> bool:
         optimizers = {name: state | {"state": {}} for name, state in content["optimizers"].items()}
     write_checkpoint(content | {"pipeline": pipeline.state_dict(), "optimizers": optimizers}, path)
     return True
-
-
-def _painted(path: Path) -> bool:
-    state = read_checkpoint(path)["pipeline"]
-    extra = state.get(EXTRA_STATE)
-    return isinstance(extra, dict) and bool(extra.get("painted"))
 
 
 def _steps(steps: list[int]) -> str:

@@ -18,6 +18,7 @@ from nerfstudio.viewer.viewer_elements import ViewerText
 from rich.progress import track
 from torch import Tensor
 
+from privhead_ns.checkpoint import EXTRA_STATE
 from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManagerConfig
 from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.data.description import PLAIN
@@ -31,8 +32,6 @@ from privhead_ns.optimizer import DampedAdamConfig
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.start import start_sdf
 
-EXTRA_STATE = "_model._extra_state"
-"""Key of `PrivheadModel.get_extra_state` in the state of a pipeline."""
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
 TOLD = 0.5
 """Share of the surface from which on training says that it kept the start."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from privhead_ns.errors import UserError
-from privhead_ns.folders import make_private
+from privhead_ns.folders import holds_nothing, make_private
 from privhead_ns.text_files import read_json
 
 
@@ -24,7 +24,7 @@ def open_results(output_dir: Path, note: str, kind: str) -> dict[str, Any]:
     path = output_dir / note
     if path.exists():
         return read_json(path)
-    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+    if not holds_nothing(output_dir):
         raise UserError(f"--output-dir {output_dir} exists and is no {kind}; choose another folder.")
     make_private(output_dir)
     return {}

@@ -18,14 +18,17 @@ from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.allocator import keep_freed_memory
-from privhead_ns.checkpoint import find_checkpoint, read_checkpoint, write_checkpoint
+from privhead_ns.checkpoint import checkpoints, find_checkpoint, fitting, read_checkpoint, write_checkpoint
 from privhead_ns.config_file import read_config_file
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
 from privhead_ns.folders import replacing
+from privhead_ns.limits import check_settings
 from privhead_ns.model.model import PrivheadModel
+from privhead_ns.parent import end_with_starter
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
+from privhead_ns.random_state import random_state, set_random_state
 from privhead_ns.run_folder import anonymous_host, config_being_loaded, disk_errors, portable, resolved
 
 FINITE_LOSS_INTERVAL = 10
@@ -119,6 +122,7 @@ class PrivheadTrainerConfig(TrainerConfig):
             UserError: if --data is missing or no protected capture, another dataparser is to read it, a flag is
                 refused, there is nothing to resume or it is broken, or the run's folder cannot be written to.
         """
+        end_with_starter()
         self._check_flags()
         pipeline = cast(PrivheadPipelineConfig, self.pipeline)
         datamanager = cast(PrivheadDataManagerConfig, pipeline.datamanager)
@@ -142,6 +146,12 @@ class PrivheadTrainerConfig(TrainerConfig):
             with replacing(path) as temporary:
                 temporary.write_text(yaml.dump(self.portable()), "utf8")
 
+    def resumed_checkpoint(self) -> Path | None:
+        """Returns the checkpoint to resume from; None for a new run."""
+        if self.load_dir is None:
+            return self.load_checkpoint
+        return find_checkpoint(self.load_dir, self.load_step, "give --load-dir a run")[1]
+
     def _check_flags(self) -> None:
         """Checks flags that would upload data or cannot work, and finds the checkpoint to resume from.
 
@@ -153,6 +163,7 @@ class PrivheadTrainerConfig(TrainerConfig):
                 f"--vis {self.vis} uploads the configuration and rendered pictures of the head: use --vis "
                 "viewer+tensorboard, or say --allow-cloud-logging True."
             )
+        check_settings(self.pipeline)
         check_not_shared(self.viewer, self.allow_cloud_logging)
         if self.machine.num_devices * self.machine.num_machines > 1:
             raise UserError(
@@ -247,13 +258,20 @@ class PrivheadTrainer(Trainer):
     def _load_checkpoint(self) -> None:
         """Loads the checkpoint to resume from, if any, and limits the steps to those left in phase 2.
 
+        A run that is resumed draws what it would have drawn unbroken.
+
         Raises:
-            UserError: if there are none.
+            UserError: if there are none, or the checkpoint is not one of such a run.
         """
-        super()._load_checkpoint()
+        if (path := self.config.resumed_checkpoint()) is not None:
+            with fitting(self.base_dir / "config.yml", path):
+                super()._load_checkpoint()
+                set_random_state(read_checkpoint(path, mmap=True).get("random", {}), self.device)
         self.step = self._start_step
         total = cast(PrivheadPipelineConfig, self.config.pipeline).phases.total_steps
         if self._start_step >= total:
+            if path is not None and path.parent.resolve() == self.checkpoint_dir.resolve():
+                self._remove_others(path, before=self._start_step - 1)  # it may have been killed before it did
             raise UserError(
                 f"The checkpoint has done step {self._start_step - 1}, the last of {total}: it is trained to the end, "
                 "unless --pipeline.phases.phase2-steps makes phase 2 longer."
@@ -300,14 +318,19 @@ class PrivheadTrainer(Trainer):
             "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.optimizers.items()},
             "schedulers": {name: scheduler.state_dict() for name, scheduler in self.optimizers.schedulers.items()},
             "scalers": self.grad_scaler.state_dict(),
+            "random": random_state(self.device),
         }
         write_checkpoint(content, path)
+        self._remove_others(path)
+
+    def _remove_others(self, path: Path, before: int | None = None) -> None:
+        """Removes the run's other checkpoints, or those before a step, if only the latest is wanted."""
         if self.config.save_only_latest_checkpoint:
-            for other in self.checkpoint_dir.glob("*.ckpt"):
-                if other != path:
+            for step, other in checkpoints(self.checkpoint_dir).items():
+                if other.name != path.name and (before is None or step < before):
                     other.unlink()
 
     def _what_remains(self) -> str:
-        checkpoints = sorted(self.checkpoint_dir.glob("*.ckpt"))
-        kept = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "no checkpoint had been saved yet"
+        saved = sorted(self.checkpoint_dir.glob("*.ckpt"))
+        kept = f"the last good checkpoint is {saved[-1]}" if saved else "no checkpoint had been saved yet"
         return f"training stopped, and {kept}; lower the learning rates in --optimizers and resume with --load-dir."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from rich.console import Console
 
 from privhead_ns.checkpoint import checkpoints
 from privhead_ns.errors import UserError
+from privhead_ns.parent import PARENT
 from privhead_ns.progress import stepwise
 
 EXPERIMENT = "run"
@@ -95,7 +97,13 @@ def train(
     with (
         log.open("w") as file,
         stepwise("Starting Nerfstudio", total_steps, console) as progress,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+        subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env=os.environ | {PARENT: str(os.getpid())},
+        ) as process,
         ExitStack() as stack,
     ):
         stack.push(lambda kind, *_: kind is not None and process.terminate())  # no training outlives its command

@@ -82,7 +82,10 @@ RAW_MISTAKES = {
     "image missing": (remove("images/view_2.png"), r"images/view_2\.png"),
     "mask missing": (remove("masks/view_3.png"), r"masks/view_3\.png"),
     "image truncated": (truncate("images/view_2.png"), r"images/view_2\.png.*as PNG.*truncated"),
-    "image in HEIC": (write("images/view_2.png", b"\0\0\0\x18ftypheic" + bytes(99)), r"view_2\.png.*HEIC; convert it"),
+    "image in HEIC": (
+        write("images/view_2.png", b"\0\0\0\x18ftypheic" + bytes(99)),
+        r"view_2\.png cannot be decoded as HEIC",
+    ),
     "image in GIF": (write("images/view_2.png", b"GIF89a" + bytes(99)), r"view_2\.png.*GIF; convert it"),
     "image of nothing": (write("images/view_2.png", b""), r"view_2\.png is an empty file"),
     "image of unknown bytes": (write("images/view_2.png", b"abcd" * 9), r"view_2\.png.*unknown format; convert it"),

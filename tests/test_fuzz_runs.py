@@ -1,4 +1,4 @@
-"""Runs whose config.yml and checkpoints are broken at random are exported rightly, or refused in one sentence."""
+"""Runs whose config.yml and checkpoints are broken at random are exported and forgotten rightly, or refused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from nerfstudio.utils import writer
 from raw_folder import write_raw_capture
 
 from privhead_ns.capture.protect import protect
+from privhead_ns.checkpoint import is_painted
 from privhead_ns.errors import UserError
+from privhead_ns.forget import forget
 from privhead_ns.mesh.export import export_mesh
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.trainer import PrivheadTrainerConfig
@@ -38,7 +40,7 @@ SCALARS: list[str] = [
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two runs of other settings, of one checkpoint each."""
+    """A folder with a capture and two runs on it of other settings, of one checkpoint each, which is painted."""
     folder = tmp_path_factory.mktemp("runs")
     protect(write_raw_capture(folder / "raw", masks=False), folder / "protected", OperatorConfig())
     for name, units in (("run", 8), ("other", 4)):
@@ -53,10 +55,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         writer.EVENT_STORAGE.clear()
         trainer = config.setup(local_rank=0, world_size=1)
         trainer.setup()
+        trainer.pipeline.train()
+        trainer.train_iteration(0)
+        trainer.pipeline.model.painted = True
         trainer.save_checkpoint(0)
         shutil.move(trainer.base_dir, folder / "moved")
         shutil.rmtree(folder / name)
         shutil.move(folder / "moved", folder / name)
+        path = folder / name / "config.yml"
+        path.write_text(re.sub(r"(- \.\.\n( *)){4}- protected", r"- ..\n\2- protected", path.read_text()))
     return folder
 
 
@@ -146,15 +153,21 @@ RUN_CHANGES: dict[str, Callable[[Path, Random], None]] = {
 }
 
 
-def check_run(source: Path, folder: Path, names: list[str], random: Random) -> str:
-    """Exports a spoilt copy of a run in `folder` and checks the mesh; returns the sentence, if any."""
+def spoil_run(source: Path, folder: Path, names: list[str], random: Random) -> None:
+    """Copies both runs into `folder`, links the capture, and breaks one run."""
     for name in ("run", "other"):
         shutil.copytree(source / name, folder / name)
+    (folder / "protected").symlink_to(source / "protected")
     for name in names:
         try:
             RUN_CHANGES[name](folder / "run", random)
         except (UnicodeDecodeError, IndexError):  # broken before
             continue
+
+
+def check_run(source: Path, folder: Path, names: list[str], random: Random) -> str:
+    """Exports a spoilt copy of a run in `folder` and checks the mesh; returns the sentence, if any."""
+    spoil_run(source, folder, names, random)
     target = folder / "head.ply"
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     try:
@@ -165,12 +178,36 @@ def check_run(source: Path, folder: Path, names: list[str], random: Random) -> s
         assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
         return str(error)
     assert len(mesh.faces) and np.isfinite(mesh.vertices).all()
-    assert set(folder.iterdir()) == {folder / "run", folder / "other", target}
+    assert set(folder.iterdir()) == {folder / "run", folder / "other", folder / "protected", target}
     return ""
 
 
+def check_forgetting(source: Path, folder: Path, names: list[str], random: Random) -> str:
+    """Forgets in a spoilt copy of a run in `folder` and checks its checkpoint; returns the sentence, if any."""
+    spoil_run(source, folder, names, random)
+    before = contents(folder)
+    try:
+        with within_seconds(60):
+            told = forget(folder / "run" / "config.yml")
+    except UserError as error:
+        one_sentence(error)
+        assert contents(folder) == before, "the original is kept"
+        return str(error)
+    assert not is_painted(folder / "run" / CHECKPOINT)
+    changed = {path for path, content in contents(folder).items() if before.get(path) != content}
+    assert changed == (set() if "nothing to forget" in told else {folder / "run" / CHECKPOINT})
+    return ""
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 def test_the_run_is_sound(runs: Path, tmp_path: Path) -> None:
-    assert check_run(runs, tmp_path, [], Random(0)) == ""
+    for name, check in (("export", check_run), ("forget", check_forgetting)):
+        (tmp_path / name).mkdir()
+        assert check(runs, tmp_path / name, [], Random(0)) == ""
+    assert is_painted(runs / "run" / CHECKPOINT) and not is_painted(tmp_path / "forget" / "run" / CHECKPOINT)
 
 
 def test_a_box_that_is_turned_inside_out(runs: Path, tmp_path: Path) -> None:
@@ -183,13 +220,20 @@ def test_a_box_that_is_turned_inside_out(runs: Path, tmp_path: Path) -> None:
         export_mesh(tmp_path / "run" / "config.yml", tmp_path / "head.ply", 16, millimetres=False)
 
 
+@pytest.mark.parametrize("check", [check_run, check_forgetting])
 @given(
     names=st.lists(st.sampled_from(sorted(RUN_CHANGES)), min_size=1, max_size=3),
     random=st.randoms(use_true_random=False),
 )
-def test_spoilt_runs(runs: Path, tmp_path_factory: pytest.TempPathFactory, names: list[str], random: Random) -> None:
+def test_spoilt_runs(
+    check: Callable[[Path, Path, list[str], Random], str],
+    runs: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    names: list[str],
+    random: Random,
+) -> None:
     folder = tmp_path_factory.mktemp("spoilt")
     try:
-        check_run(runs, folder, names, random)
+        check(runs, folder, names, random)
     finally:
         shutil.rmtree(folder)

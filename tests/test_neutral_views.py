@@ -26,6 +26,7 @@ from privhead_ns.benchmark.settings import Settings
 from privhead_ns.benchmark.variants import Variant
 from privhead_ns.capture.camera import farthest_first
 from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.commands.benchmark import benchmark as benchmark_command
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.evaluate import load_truth
 from privhead_ns.mesh.files import save_mesh
@@ -84,6 +85,12 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def neutral_frames(selection: Selection) -> set[int]:
     """Returns the indices of the frames that a selection of the ball leaves neutral."""
     return {index for index in range(6) if index != SENSITIVE} - {int(name[-5]) for name in selection.protected}
+
+
+def test_a_layout_without_numbers_of_views_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--neutral-layout says which views --neutral-views keeps"):
+        benchmark_command((tmp_path,), tmp_path / "out", neutral_layout=("rear",))
+    assert not (tmp_path / "out").exists()
 
 
 def test_each_direction_is_the_farthest_from_those_before_it() -> None:

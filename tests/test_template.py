@@ -50,6 +50,19 @@ def front(head: trimesh.Trimesh | None) -> list[View]:
     return views
 
 
+def test_a_template_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_template(trimesh.creation.icosphere(2), tmp_path)
+    read = Path.read_bytes
+
+    def read_and_remove(path: Path) -> bytes:
+        content = read(path)
+        path.unlink()
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_remove)
+    assert len(read_template(tmp_path / "template.ply").vertices) == 162
+
+
 def test_the_average_head_is_a_head() -> None:
     mesh = average_head()
     assert mesh.is_watertight and mesh.volume > 0 and mesh.body_count == 1

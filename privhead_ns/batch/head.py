@@ -9,7 +9,7 @@ import zipfile
 from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import gettempdir
 
 from rich.console import Console
 
@@ -142,8 +142,8 @@ def keep(record: Record, folder: Path, output_dir: Path) -> None:
     target, log = output_dir / record.head, output_dir / f"{record.head}.log"
     if record.status == "trained":
         shutil.rmtree(target, ignore_errors=True)  # of a capture that has changed since
-        folder.rename(target)
         log.unlink(missing_ok=True)
+        folder.rename(target)
     elif (folder / LOG).exists():
         (folder / LOG).replace(log)
 
@@ -160,8 +160,8 @@ def train_shipped(capture: bytes, head: Head, settings: Settings, console: Conso
     Returns:
         The record, and the packed folder of results.
     """
-    with TemporaryDirectory(prefix="privhead-") as temporary:
-        here, folder = Path(temporary) / head.name, Path(temporary) / "results"
+    with temporary_folder(Path(gettempdir()) / "privhead-batch") as temporary:
+        here, folder = temporary / head.name, temporary / "results"
         unpack(capture, here)
         folder.mkdir()
         record = train_head(replace(head, capture=here), folder, settings, console)

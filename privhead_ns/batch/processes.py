@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnProcess
 from types import FrameType
 
 from privhead_ns.batch.jobs import Job, Outcome, Step, perform
+from privhead_ns.parent import end_with
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,9 @@ class Worker:
         """Starts a process."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, pickle.dumps(job.function), environments[slot]))
+        process = context.Process(
+            target=_work, args=(theirs, pickle.dumps(job.function), environments[slot], os.getpid())
+        )
         process.start()
         theirs.close()  # else its end would never be noticed
         return cls(job, slot, process, ours)
@@ -92,11 +95,12 @@ class Worker:
         self.connection.close()
 
 
-def _work(connection: Connection, pickled: bytes, environment: dict[str, str]) -> None:
+def _work(connection: Connection, pickled: bytes, environment: dict[str, str], parent: int) -> None:
     """Runs a job in its own process group, with its output discarded."""
     os.setpgid(0, 0)
     os.environ.update(environment)
     signal.signal(signal.SIGTERM, _stop)
+    end_with(parent)
     silence = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(silence, stream)

@@ -122,7 +122,7 @@ def measure(
         return stored_measurements(result, head, output_dir, console)
     protected = protect_once(head, output_dir, settings, console, selection)
     training, variant = folder / "training", VARIANTS[name]
-    shutil.rmtree(training, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)  # what a run left that failed or was killed
     try:
         train_it = train_timed if variant.timed else train_variant
         run = train_it(variant, head, protected, training, settings, console)

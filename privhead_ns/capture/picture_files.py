@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from PIL import Image
@@ -9,6 +10,8 @@ from PIL import Image
 from privhead_ns.errors import UserError
 
 READABLE = ("PNG", "JPEG", "WEBP", "TIFF", "BMP")
+TURNED_BY_READER = ("TIFF", "HEIF")
+"""Formats that Pillow gives upright."""
 ORIENTATION = 0x0112
 """EXIF tag of the orientation: 1 upright, 3 upside down, 6 and 8 lying on a side; 2, 4, 5 and 7 are mirrored."""
 UPRIGHT = 1
@@ -71,14 +74,30 @@ def size_and_orientation(path: Path) -> tuple[tuple[int, int], int] | None:
 
     Returns:
         Width and height as stored, and the EXIF orientation; None if the file is no readable picture. Pillow gives TIFF
-        files upright, so theirs count as stored that way.
+        and HEIC files upright, so theirs count as stored that way.
     """
     try:
-        with Image.open(path, formats=READABLE) as image:
-            orientation = image.getexif().get(ORIENTATION, UPRIGHT) if image.format != "TIFF" else UPRIGHT
+        with Image.open(path, formats=pillow_formats(format_of(path))) as image:
+            orientation = UPRIGHT if image.format in TURNED_BY_READER else image.getexif().get(ORIENTATION, UPRIGHT)
             return image.size, orientation if orientation in range(1, 9) else UPRIGHT
     except Exception:  # each format's reader fails in its own ways; `decode` says what is wrong
         return None
+
+
+@cache
+def reads_heic() -> bool:
+    """Says whether pillow-heif is installed, and has Pillow read HEIC files with it."""
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def pillow_formats(form: str) -> tuple[str, ...]:
+    """Returns the names of the formats that Pillow is to try on a file, given what `format_of` says of it."""
+    return ("HEIF",) if form == "HEIC" and reads_heic() else READABLE
 
 
 def oriented_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
@@ -101,11 +120,16 @@ def decode(path: Path, role: str, orientation: int) -> Image.Image:
         form = format_of(path)
     except OSError as error:
         raise UserError(f"The {role} {path} cannot be read ({error.strerror}); copy it again.") from None
-    if form.upper() not in READABLE:
+    if form == "HEIC" and not reads_heic():
+        raise UserError(
+            f'The {role} {path} is of the format HEIC, which needs pillow-heif: pip install ".[prepare]" in the folder '
+            "of privhead-ns, or convert it to PNG or JPEG."
+        )
+    if form != "HEIC" and form.upper() not in READABLE:
         what = form if " " in form else f"of the format {form}" if form != "unknown" else "of an unknown format"
         raise UserError(f"The {role} {path} is {what}; convert it to PNG or JPEG.")
     try:
-        with Image.open(path, formats=READABLE) as image:
+        with Image.open(path, formats=pillow_formats(form)) as image:
             image.load()
             picture = image.copy()
     except Exception:  # each format's reader fails in its own ways

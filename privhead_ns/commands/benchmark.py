@@ -7,6 +7,8 @@ from typing import Literal
 
 from rich.console import Console
 
+from privhead_ns.errors import UserError
+
 
 def benchmark(
     data: tuple[Path, ...],
@@ -22,7 +24,7 @@ def benchmark(
     phase2_steps: int | None = None,
     paper_minutes: float = 60.0,
     neutral_views: tuple[int, ...] = (),
-    neutral_layout: tuple[Literal["even", "rear"], ...] = ("even",),
+    neutral_layout: tuple[Literal["even", "rear"], ...] = (),
     workers: int = 1,
 ) -> None:
     """Measure stage 1, stage 2, full RGB and stage 2 without Lipschitz regularisation on captures with ground truth.
@@ -43,8 +45,9 @@ def benchmark(
         paper_minutes: Time that `paper` gets per head, at least what 6 of its steps take; phase 1 is 40 % of them.
         neutral_views: Numbers of neutral views to also train stage 1 and stage 2 with, e.g. 10 6 3 1 0. The capture's
             other neutral views become protected, none is dropped; with 0 there is no stage 1.
-        neutral_layout: Which views --neutral-views keeps: `even` are spread over all directions of the neutral views,
-            `rear` the furthest from the direction of the face. The paper compares two layouts and does not say which.
+        neutral_layout: Which views --neutral-views keeps: `even`, the default, are spread over all directions of the
+            neutral views, `rear` the furthest from the direction of the face. The paper compares two layouts and does
+            not say which.
         workers: Trainings at a time; with more than one, they share the cores, and their times grow.
     """
     from privhead_ns.batch.executors import local_executor
@@ -55,13 +58,18 @@ def benchmark(
     from privhead_ns.capture.transforms import capture_folder
     from privhead_ns.phases import PhaseSchedule
 
+    if neutral_layout and not neutral_views:
+        raise UserError(
+            "--neutral-layout says which views --neutral-views keeps: give --neutral-views as well, or leave both out."
+        )
     console = Console()
     schedule = PhaseSchedule() if phase2_steps is None else PhaseSchedule(phase2_steps=phase2_steps)
     settings = Settings(seed, size, schedule.phase2_steps, paper_minutes)
     heads = [capture_folder(path) for path in data]
     fewer, executor = [], local_executor(workers)
     if neutral_views:
-        fewer = run_neutral_views(heads, output_dir, neutral_views, neutral_layout, settings, console, executor)
+        layouts = neutral_layout or ("even",)
+        fewer = run_neutral_views(heads, output_dir, neutral_views, layouts, settings, console, executor)
     measurements = run_benchmark(heads, output_dir, list(variants), settings, console, executor)
     write_report(measurements, heads, output_dir, console)
     if fewer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -12,14 +13,15 @@ import trimesh
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.capture.raw import load_raw_capture
-from privhead_ns.checkpoint import find_checkpoint, fitting, read_checkpoint
+from privhead_ns.checkpoint import EXTRA_STATE, checkpoints, find_checkpoint, fitting, is_painted, read_checkpoint
 from privhead_ns.data.description import restore
 from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.errors import UserError
+from privhead_ns.limits import check_settings
 from privhead_ns.mesh.extract import extract_mesh
 from privhead_ns.mesh.files import check_target, save_mesh
 from privhead_ns.model.model import PrivheadModel
-from privhead_ns.pipeline import EXTRA_STATE, PrivheadPipelineConfig, check_version, warn_if_painted
+from privhead_ns.pipeline import PrivheadPipelineConfig, check_version, warn_if_painted
 from privhead_ns.trainer import PrivheadTrainerConfig, read_own_config
 
 
@@ -92,6 +94,7 @@ def read_config(load_config: Path) -> PrivheadTrainerConfig:
     """
     newest([load_config])
     config = read_own_config(load_config)
+    check_settings(config.pipeline, load_config)
     config.locate(load_config.parent)
     return config
 
@@ -118,7 +121,19 @@ def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel
         model.set_schedule(pipeline.phases.weights(step), pipeline.phases.beta(step))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     warn_if_painted(model)
+    if load_step is None:
+        warn_of_others(model, load_config.parent, path)
     return model.to(device).eval()
+
+
+def warn_of_others(model: PrivheadModel, run: Path, loaded: Path) -> None:
+    """Prints which other checkpoints of a run hold colours painted on the face: a killed training may leave one."""
+    advice = "run `privhead forget` before the run leaves" if model.can_forget else "keep the run on"
+    for path in checkpoints(run).values():
+        with suppress(UserError):  # a broken one
+            if path != loaded and is_painted(path):
+                warning = f"{path} holds colours that training painted on what is sensitive: {advice} this machine."
+                CONSOLE.print(warning, style="bold yellow", soft_wrap=True, highlight=False)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,30 @@ def load_mesh(path: Path) -> trimesh.Trimesh:
     if path.suffix.lower() not in MESH_ENDINGS:
         raise UserError(f"{path} must end in {' or '.join(MESH_ENDINGS)}.")
     try:
-        loaded = trimesh.load(path, force="mesh", process=False)
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); copy it again.") from None
+    mesh = parse_mesh(content, path)
+    mesh.merge_vertices()
+    return mesh
+
+
+def parse_mesh(content: bytes, path: Path) -> trimesh.Trimesh:
+    """Returns the geometry in a mesh file's content, with the vertices as they are stored.
+
+    Args:
+        content: the file's bytes.
+        path: its name, whose ending is its format.
+
+    Raises:
+        UserError: if it is unreadable, without faces, or has vertices that are not finite.
+    """
+    try:
+        loaded = trimesh.load(BytesIO(content), file_type=path.suffix[1:].lower(), force="mesh", process=False)
     except Exception as error:  # each format's reader fails in its own ways
         raise UserError(f"{path} cannot be read as a mesh ({type(error).__name__}); write it anew.") from error
     if not isinstance(loaded, trimesh.Trimesh) or len(loaded.faces) == 0:
         raise UserError(f"{path} has no faces; give a mesh, not a point cloud or an empty file.")
     if not np.isfinite(loaded.vertices).all():
         raise UserError(f"{path} has vertices that are not finite; write it anew.")
-    mesh = trimesh.Trimesh(loaded.vertices, loaded.faces, process=False)
-    mesh.merge_vertices()
-    return mesh
+    return trimesh.Trimesh(loaded.vertices, loaded.faces, process=False)

@@ -15,6 +15,7 @@ from skimage.measure import label
 from torch import Tensor, nn
 
 from privhead_ns.errors import UserError
+from privhead_ns.limits import check_grid
 from privhead_ns.model.geometry import Geometry
 from privhead_ns.model.lipschitz import LipschitzMLP
 from privhead_ns.model.voxels import FeaturePyramid, ScalarPyramid, Trilinear, pyramid
@@ -53,6 +54,7 @@ class HeadField(nn.Module):
         extent = (aabb[1] - aabb[0]).tolist()
         self.longest_side = max(extent)
         x, y, z = (max(8, math.ceil(side / voxel_size) + 1) for side in extent)
+        check_grid((x, y, z))
         levels = pyramid((x, y, z), SDF_LEVELS)
         self.sdf_grids = ScalarPyramid(levels)
         self.trilinear = Trilinear(levels[-1])

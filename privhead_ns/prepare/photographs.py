@@ -11,7 +11,16 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import ExifTags, Image
 
-from privhead_ns.capture.picture_files import CAMERA_RAW, READABLE, TURNS, UPRIGHT, format_of, oriented_size
+from privhead_ns.capture.picture_files import (
+    CAMERA_RAW,
+    TURNED_BY_READER,
+    TURNS,
+    UPRIGHT,
+    format_of,
+    oriented_size,
+    pillow_formats,
+    reads_heic,
+)
 from privhead_ns.capture.raw import to_grey
 from privhead_ns.errors import UserError
 
@@ -63,9 +72,7 @@ def list_photographs(folder: Path) -> tuple[list[Photograph], list[Path]]:
     Raises:
         UserError: if there are none.
     """
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
+    reads_heic()
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
     if not _any_picture(folder) and (folder / "images").is_dir():
         return list_photographs(folder / "images")
@@ -98,10 +105,10 @@ def _read_header(path: Path) -> Photograph | None:
     if path.suffix.lower() in CAMERA_RAW:  # they begin like TIFF, and hold a thumbnail
         return None
     try:
-        with Image.open(path, formats=(*READABLE, "HEIF")) as image:
+        with Image.open(path, formats=pillow_formats(format_of(path))) as image:
             exif = image.getexif()
             details = exif.get_ifd(ExifTags.IFD.Exif)
-            stored, upright = image.size, image.format in ("TIFF", "HEIF")  # Pillow turns these itself
+            stored, upright = image.size, image.format in TURNED_BY_READER
     except Exception:  # each format's reader fails in its own ways
         return None
     if min(stored) < LEAST_SIDE:

@@ -26,6 +26,8 @@ class PosedPhotograph:
     fisheye: tuple[float, float, float, float] | None = None
     """Equidistant distortion k1 to k4 of OpenCV's fisheye model, in place of Brown's; None for other lenses."""
     mask_path: Path | None = None
+    known_path: Path | None = None
+    """A mask that is black where `mask_path` is not to be believed; None where all of it is."""
     sensitive: bool | None = None
     """What the source declares; None where it says nothing."""
 

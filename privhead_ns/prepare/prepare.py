@@ -225,11 +225,10 @@ def _write_pictures(
                 entry["mask_path"] = f"masks/{source.name}.png"
                 size = rgb.shape[1], rgb.shape[0]
                 save_picture(folder / f"masks/{source.name}.png", _mask(source, silhouettes.masks[index], size))
-                if silhouettes.unsure is not None and silhouettes.unsure[index].any():
+                if (known := _known(source, silhouettes, index, size)) is not None:
                     entry["known_path"] = f"known/{source.name}.png"
                     (folder / "known").mkdir(exist_ok=True)
-                    known = 255 - silhouettes.unsure[index]
-                    save_picture(folder / f"known/{source.name}.png", _enlarged(known, size))
+                    save_picture(folder / f"known/{source.name}.png", known)
             entry |= {"w": camera.width, "h": camera.height, "fl_x": camera.fl_x, "fl_y": camera.fl_y}
             entry |= {"cx": camera.cx, "cy": camera.cy}
             entry |= dict(zip(("k1", "k2", "p1", "p2", "k3"), camera.distortion, strict=True))
@@ -243,6 +242,15 @@ def _mask(source: Source, working: Mask, size: tuple[int, int]) -> Mask:
     if source.mask is not None:
         return source.mask(size)
     return _enlarged(working, size)
+
+
+def _known(source: Source, silhouettes: Silhouettes, index: int, size: tuple[int, int]) -> Mask | None:
+    """Returns where a mask is to be believed, at the size of the stored photograph; None where all of it is."""
+    if source.known is not None:
+        return source.known(size)
+    if silhouettes.unsure is None or not silhouettes.unsure[index].any():
+        return None
+    return _enlarged(255 - silhouettes.unsure[index], size)
 
 
 def _enlarged(shape: Mask, size: tuple[int, int]) -> Mask:

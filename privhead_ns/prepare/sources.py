@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -35,6 +36,8 @@ class Source:
     """Reads the pixels that the camera sees."""
     mask: Callable[[tuple[int, int]], Mask] | None
     """Reads the mask, 255 on the head, at a width and height; None where there is none."""
+    known: Callable[[tuple[int, int]], Mask] | None = None
+    """Reads where the mask is to be believed, 255 there, at a width and height; None where all of it is."""
 
 
 def estimated_sources(
@@ -76,20 +79,20 @@ def _mask_reader(photograph: Photograph, path: Path, sensor_orientation: bool) -
 
 
 def _posed_source(name: str, photograph: PosedPhotograph) -> Source:
-    lens, fisheye, mask_path = photograph.intrinsics, photograph.fisheye, photograph.mask_path
+    lens, fisheye = photograph.intrinsics, photograph.fisheye
 
     def rgb() -> Picture:
         picture = np.asarray(decode(photograph.path, "photograph", UPRIGHT).convert("RGB"))
         return picture if fisheye is None else undistort_fisheye(picture, lens, fisheye)[0]
 
-    def mask(size: tuple[int, int]) -> Mask:
-        assert mask_path is not None
-        shape = resized_mask(
-            mask_shape(decode(mask_path, "mask", UPRIGHT), f"The mask {mask_path}"), (lens.width, lens.height)
-        )
+    def read(path: Path, size: tuple[int, int]) -> Mask:
+        shape = resized_mask(mask_shape(decode(path, "mask", UPRIGHT), f"The mask {path}"), (lens.width, lens.height))
         if fisheye is not None:
             shape = undistort_fisheye(shape, lens, fisheye)[0]
         return resized_mask(shape, size)
+
+    def reader(path: Path | None) -> Callable[[tuple[int, int]], Mask] | None:
+        return None if path is None else partial(read, path)
 
     pinhole = photograph
     if fisheye is not None:
@@ -100,7 +103,7 @@ def _posed_source(name: str, photograph: PosedPhotograph) -> Source:
             undistort_fisheye(blank, lens, fisheye)[2],
             sensitive=photograph.sensitive,
         )
-    return Source(name, pinhole, rgb, None if mask_path is None else mask)
+    return Source(name, pinhole, rgb, reader(photograph.mask_path), reader(photograph.known_path))
 
 
 def reduced_picture(rgb: Picture, longest: int) -> Picture:

@@ -9,7 +9,7 @@ import numpy as np
 import trimesh
 
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.files import load_mesh, save_mesh
+from privhead_ns.mesh.files import load_mesh, parse_mesh, save_mesh
 from privhead_ns.template.average_head import LANDMARKS, average_head
 
 AVERAGE = "average"
@@ -55,12 +55,12 @@ def read_template(path: Path) -> trimesh.Trimesh:
         UserError: if the file holds anything but the geometry of a closed surface, as `write_template` writes it: a
             vertex of no face, for one, which could carry anything.
     """
-    mesh = load_mesh(path)
-    whole = trimesh.load(path, force="mesh", process=False)
-    assert isinstance(whole, trimesh.Trimesh)
-    geometry = trimesh.Trimesh(whole.vertices, whole.faces, process=False).export(file_type="ply")
-    if geometry != path.read_bytes() or not whole.referenced_vertices.all():
+    content = path.read_bytes()
+    stored = parse_mesh(content, path)
+    if stored.export(file_type="ply") != content or not stored.referenced_vertices.all():
         raise UserError(f"{path} holds more than vertices and faces; protect the photographs again.")
+    mesh = trimesh.Trimesh(stored.vertices, stored.faces, process=False)
+    mesh.merge_vertices()
     if not mesh.is_watertight:
         raise UserError(f"{path} is not a closed surface; protect the photographs again.")
     return mesh

@@ -9,7 +9,7 @@ from pathlib import Path, PureWindowsPath
 
 from privhead_ns.errors import UserError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
 MASK_FOLDERS = ("masks", "mask")
 OTHER_FOLDERS = re.compile(r"masks?|depths?|confidence|normals|sparse|images_\d+", re.IGNORECASE)
 """Folders of pictures that are no photographs, or photographs reduced."""

@@ -37,6 +37,7 @@ class Listed:
     lens: dict[str, Any]
     """Intrinsics by the keys of transforms.json."""
     mask_path: Path | None = None
+    known_path: Path | None = None
     sensitive: bool | None = None
 
 
@@ -76,7 +77,7 @@ def _fit(one: Listed) -> PosedPhotograph:
             f"{one.where}: the camera has {wanted[0]}x{wanted[1]} pixels, but the picture {one.path} has "
             f"{stored[0]}x{stored[1]}, which is another shape; give the photograph that the camera was calibrated on."
         )
-    return PosedPhotograph(one.path, pose, intrinsics, fisheye, one.mask_path, one.sensitive)
+    return PosedPhotograph(one.path, pose, intrinsics, fisheye, one.mask_path, one.known_path, one.sensitive)
 
 
 def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:

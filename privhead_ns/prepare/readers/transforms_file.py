@@ -10,6 +10,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
+from privhead_ns.capture.raw import MASK_KEYS
 from privhead_ns.capture.transforms import read_positive
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
@@ -60,22 +61,26 @@ def _list_frame(content: dict[str, Any], frame: Any, index: int, path: Path, mis
     if not isinstance(name, str):
         raise UserError(f"{path}: frame number {index} has no file_path; name its image there.")
     where = f"{path}: frame {name}"
-    sensitive, mask_name = frame.get("sensitive"), frame.get("mask_path")
+    sensitive = frame.get("sensitive")
     if not isinstance(sensitive, bool | None):
         raise UserError(f"{where}: 'sensitive' must be true or false, not {sensitive!r}.")
-    if not isinstance(mask_name, str | None):
-        raise UserError(f"{where}: mask_path must be a file's name, not {mask_name!r}.")
-    picture = locate(path.parent, name)
-    mask = locate(path.parent, mask_name) if mask_name else None
-    if picture is None or (mask_name and mask is None):
-        missing.append(str(path.parent / (name if picture is None else mask_name or "")))
+    for key in MASK_KEYS:
+        if not isinstance(frame.get(key), str | None):
+            raise UserError(f"{where}: {key} must be a file's name, not {frame[key]!r}.")
+    wanted = [name, *(frame.get(key) or "" for key in MASK_KEYS)]
+    picture, mask, known = (locate(path.parent, one) if one else None for one in wanted)
+    absent = [one for one, file in zip(wanted, (picture, mask, known), strict=True) if one and file is None]
+    if picture is None or absent:
+        missing.append(str(path.parent / absent[0]))
         return None
+    mask = mask or find_mask(picture, path.parent)
     return Listed(
         where=where,
         path=picture,
         pose=frame.get("transform_matrix"),
         lens=frame_entry(content, frame),
-        mask_path=mask or find_mask(picture, path.parent),
+        mask_path=mask,
+        known_path=known if mask else None,
         sensitive=sensitive,
     )
 
