@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import cast
+
 import pytest
 import torch
+from raw_folder import write_raw_capture
 from seen_sphere import RADIUS, cameras, directions, seen_sphere
+from small_runs import STEPS, small_config, start
 from torch import Tensor
 
+from privhead_ns.capture.protect import protect
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.keep_start import average, keep_start, zero_crossings
+from privhead_ns.model.model import PrivheadModelConfig
+from privhead_ns.operators import OperatorConfig
 
 BOX = torch.tensor([[-0.5] * 3, [0.5] * 3])
 
@@ -87,3 +95,17 @@ def test_average_is_local_and_reaches_everywhere() -> None:
     ncc, said = average(points, places, torch.tensor([0.1, 0.2, 0.8]), torch.tensor([0.5, 1, 0]))
     torch.testing.assert_close(ncc, torch.tensor([0.1, 0.2, 0.2]))
     torch.testing.assert_close(said, torch.tensor([0.5, 0.5, 0.5]))
+
+
+@pytest.mark.parametrize("steps", [STEPS - 1, STEPS])
+def test_training_ends_with_it(tmp_path: Path, steps: int) -> None:
+    protect(write_raw_capture(tmp_path / "raw"), tmp_path / "protected", OperatorConfig())
+    config = small_config(tmp_path / "protected", tmp_path / "out")
+    cast(PrivheadModelConfig, config.pipeline.model).agreement_size = 8
+    config.max_num_iterations = steps
+    trainer = start(config)
+    trainer.train()
+    *coarse, finest = cast(HeadField, trainer.pipeline.model.field).sdf_grids.grids
+    blended = all((grid == 0).all() for grid in coarse)
+    assert blended == (steps == STEPS)
+    assert (finest != 0).any()
