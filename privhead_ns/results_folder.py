@@ -10,8 +10,8 @@ from privhead_ns.folders import holds_nothing, make_private
 from privhead_ns.text_files import read_json
 
 
-def open_results(output_dir: Path, note: str, kind: str) -> dict[str, Any]:
-    """Returns the note of a folder of results; makes the folder, private, if it does not exist or is empty.
+def open_results(output_dir: Path, note: str, kind: str) -> dict[str, Any] | None:
+    """Returns the note of a folder of results; None if it is new or empty, in which case it is created (mode 0700).
 
     Args:
         output_dir: the folder.
@@ -27,7 +27,7 @@ def open_results(output_dir: Path, note: str, kind: str) -> dict[str, Any]:
     if not holds_nothing(output_dir):
         raise UserError(f"--output-dir {output_dir} exists and is no {kind}; choose another folder.")
     make_private(output_dir)
-    return {}
+    return None
 
 
 def check_same(output_dir: Path, noted: dict[str, Any], settings: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,15 @@ def demo_capture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "raw"
     write_demo_capture(folder, 32)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_writers_of_other_modules() -> Iterator[None]:
+    """Empties Nerfstudio's global list of event writers, whose folders may be gone by the next module."""
+    yield
+    if (writer := sys.modules.get("nerfstudio.utils.writer")) is not None:
+        writer.EVENT_WRITERS.clear()
+        writer.EVENT_STORAGE.clear()
 
 
 @pytest.fixture(scope="module")

@@ -39,8 +39,8 @@ class Popen:
         ours, theirs = CONTEXT.Pipe(duplex=False)
         self.stdout: IO[str] = os.fdopen(os.dup(ours.fileno()), "r", encoding="utf-8")
         ours.close()
-        environment = dict(os.environ if env is None else env)
-        self._process = CONTEXT.Process(target=_run, args=([str(c) for c in command], environment, theirs, before))
+        environment, arguments = dict(os.environ if env is None else env), [str(part) for part in command]
+        self._process = CONTEXT.Process(target=_run, args=(arguments, environment, os.getpid(), theirs, before))
         self._process.start()
         theirs.close()
         self.pid = self._process.pid or 0
@@ -88,15 +88,25 @@ def run(
     return subprocess.CompletedProcess(list(command), process.wait(), output, "")
 
 
-def _run(command: list[str], environment: dict[str, str], output: Connection, before: Callable[[], Any] | None) -> None:
-    """Does in the new process what the script of an entry point does, and what the interpreter does at its end."""
+def _run(
+    command: list[str],
+    environment: dict[str, str],
+    starter: int,
+    output: Connection,
+    before: Callable[[], Any] | None,
+) -> None:
+    """Does in the new process what the script of an entry point does, and what the interpreter does at its end.
+
+    Variables that name the starting process as the parent name the server here, which is the parent.
+    """
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     output.close()
     sys.stdout = open(1, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
     sys.stderr = open(2, "w", encoding="utf-8", buffering=1, closefd=False)  # noqa: SIM115
     os.environ.clear()
-    os.environ.update(environment)
+    parent = str(os.getppid())
+    os.environ.update({name: parent if value == str(starter) else value for name, value in environment.items()})
     status = 0
     try:
         if before is not None:

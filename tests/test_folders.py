@@ -98,9 +98,10 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_results_of_another_kind_or_other_settings_are_refused(tmp_path: Path) -> None:
-    assert open_results(tmp_path / "new", "note.json", "batch") == {}
+    assert open_results(tmp_path / "new", "note.json", "batch") is None
     write_json(tmp_path / "new/note.json", {"size": 3})
     noted = open_results(tmp_path / "new", "note.json", "batch")
+    assert noted == {"size": 3}
     check_same(tmp_path, noted, {"size": 3, "seed": 1})
     with pytest.raises(UserError, match="was made with size 3, not 4"):
         check_same(tmp_path, noted, {"size": 4})

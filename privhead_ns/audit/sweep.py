@@ -143,7 +143,7 @@ def claim(output_dir: Path, about: dict[str, Any]) -> None:
         UserError: if it holds something else.
     """
     noted = open_results(output_dir, NOTE, "sweep")
-    if noted and noted != as_read(about):
+    if noted is not None and noted != as_read(about):
         raise UserError(
             f"{output_dir} holds a sweep of other captures, recognisers or steps, or with another measure of distance; "
             "choose another --output-dir."

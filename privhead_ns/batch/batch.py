@@ -122,7 +122,7 @@ def claim(output_dir: Path, settings: Settings) -> None:
         UserError: if it holds something else.
     """
     noted = open_results(output_dir, NOTE, "batch")
-    if not noted:
+    if noted is None:
         write_json(output_dir / NOTE, {"batch": asdict(settings)})
     elif not isinstance(noted.get("batch"), dict):
         raise UserError(f"--output-dir {output_dir} exists and is no batch; choose another folder.")

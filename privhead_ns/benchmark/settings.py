@@ -54,7 +54,7 @@ def check_settings(output_dir: Path, heads: list[Path], settings: Settings) -> N
     Raises:
         UserError: if they differ, or `output_dir` is something else.
     """
-    noted = open_results(output_dir, NOTE, "benchmark")
+    noted = open_results(output_dir, NOTE, "benchmark") or {}
     captures = noted.get("heads", {}) | {}
     for head in heads:
         name, place = head.resolve().name, str(head.resolve())
