@@ -82,13 +82,15 @@ def train(data: Path, output_dir: Path) -> None:
     """Trains as `ns-train privhead` does, and with --load-dir where there is a checkpoint of an earlier call."""
     from nerfstudio.scripts.train import main
 
+    from privhead_ns.errors import UserError
+
     config = training_config(data, output_dir)
     run_folder = output_dir / "x" / "privhead" / "x"
     if list((run_folder / "nerfstudio_models").glob("*.ckpt")):
         config.load_dir = run_folder
     try:
         main(config)
-    except SystemExit as error:
+    except UserError as error:
         if "trained to the end" not in str(error):  # killed after the last checkpoint
             raise
 
