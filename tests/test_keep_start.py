@@ -90,11 +90,11 @@ def test_zero_crossings_lie_on_the_surface() -> None:
 
 
 def test_average_is_local_and_reaches_everywhere() -> None:
-    places = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 0, 0]])
+    points_on_surface = torch.tensor([[0.0, 0, 0], [1, 0, 0], [1, 0, 0]])
     points = torch.tensor([[0.0, 0, 0], [1, 0, 0], [9, 0, 0]])
-    ncc, said = average(points, places, torch.tensor([0.1, 0.2, 0.8]), torch.tensor([0.5, 1, 0]))
+    ncc, texture = average(points, points_on_surface, torch.tensor([0.1, 0.2, 0.8]), torch.tensor([0.5, 1, 0]))
     torch.testing.assert_close(ncc, torch.tensor([0.1, 0.2, 0.2]))
-    torch.testing.assert_close(said, torch.tensor([0.5, 0.5, 0.5]))
+    torch.testing.assert_close(texture, torch.tensor([0.5, 0.5, 0.5]))
 
 
 @pytest.mark.parametrize("steps", [STEPS - 1, STEPS])

@@ -1,4 +1,4 @@
-"""How well views agree about a place on the surface: patches of magnitudes on its tangent plane, compared by NCC.
+"""Photo-consistency of the views at points on the surface: patches of magnitudes on its tangent plane, compared by NCC.
 
 Normalised cross-correlation, here of magnitudes as Geo-NeuS (Fu et al. 2022) does it of grey values, is blind to
 exposure, and the best few of several views pass over what is hidden or shines. Nothing is painted for it: only the
@@ -18,15 +18,13 @@ from torch import Tensor, nn
 NEIGHBOURS, BEST = 6, 3
 """Views that each view is compared with, the nearest in direction; and how many count at a place, the most alike."""
 LEAST_ANGLE = 5.0
-"""Degrees between the directions of two views below which they tell too little of depth."""
+"""Degrees between the directions of two views below which depth is too uncertain."""
 RADIUS = 3
 """Pixels from the middle of a patch to its sides."""
 FACING = 0.2
 """Least cosine between the normal and the direction to a camera."""
 FRONTAL, FEWEST, FRONTAL_FACING = 12, 3, 0.3
-"""Views that are compared with each other about a place, those that it faces most; fewest of them that say anything
-together; and their `FACING`.
-"""
+"""Number of most frontal views that `among_views` compares in pairs, the least number of them, and their `FACING`."""
 NOISE = 0.005
 """Standard deviation of magnitudes, in colour units per pixel, below which a patch counts as flat."""
 NOT_SEEN = -2.0
@@ -34,7 +32,7 @@ NOT_SEEN = -2.0
 
 
 class Patches(NamedTuple):
-    """Magnitudes of places' surroundings in several views."""
+    """Magnitudes around points in several views."""
 
     values: Float[Tensor, "rays views pixels"]
     seen: Bool[Tensor, "rays views"]
@@ -97,7 +95,7 @@ class Agreement(nn.Module):
     def among_views(
         self, places: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], poses: Float[Tensor, "views 3 4"]
     ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """Returns the mean NCC over all pairs of the views that each place faces most, and how much that says.
+        """Returns the mean NCC over all pairs of the most frontal views of each place, and the weight of that evidence.
 
         Args:
             places: on a surface.

@@ -1,4 +1,4 @@
-"""What differs from view to view beside the place of the camera: exposure, white balance, and small movements."""
+"""Corrections of each view, learned beside the head: exposure, white balance, and small movements."""
 
 from __future__ import annotations
 

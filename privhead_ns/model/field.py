@@ -68,7 +68,7 @@ class HeadField(nn.Module):
             nn.Linear(hidden_units, 1),
             nn.Softplus(),
         )
-        nn.init.constant_(cast(Tensor, self.magnitude_network[-2].bias), -3.0)  # skin is faint
+        nn.init.constant_(cast(Tensor, self.magnitude_network[-2].bias), -3.0)  # softplus(-3) ≈ 0.05, typical of skin
         self.relative_beta: Tensor
         self.register_buffer("relative_beta", torch.tensor(beta))
         self.start_as_ellipsoid()
@@ -132,7 +132,7 @@ class HeadField(nn.Module):
         return lambda positions: self.trilinear(table, self.normalize(positions))[..., 0]
 
     def forward_geonetwork(self, positions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 1"]:
-        """What Nerfstudio's marching cubes calls for signed distances."""
+        """Returns signed distances, for Nerfstudio's marching cubes."""
         return self.sdf(positions)[..., None]
 
     def appearance(
@@ -143,19 +143,19 @@ class HeadField(nn.Module):
         visible: Bool[Tensor, "*batch"],
         with_magnitude: bool = False,
     ) -> tuple[Float[Tensor, "*batch 3"], Float[Tensor, "*batch 1"] | None]:
-        """Returns how places on the surface look.
+        """Returns colours and magnitudes of points on the surface.
 
         Args:
-            positions: of the places, in capture units.
+            positions: of the points, in capture units.
             normals: unit normals there.
             directions: unit viewing directions.
-            visible: which places to look at; what is returned of the others is 0.
+            visible: points to evaluate; the others get 0.
             with_magnitude: whether magnitudes are wanted.
 
         Returns:
-            Colours in [0, 1], which depend on the features of the place, the normal, and the viewing direction mirrored
-            by it: a highlight is where that meets a lamp. The mirrored direction passes no gradient to the normal, so
-            that shine bends no surface.
+            Colours in [0, 1], functions of the features of the point, the normal, and the viewing direction mirrored
+            by it, on which highlights depend. The mirrored direction passes no gradient to the normal, so that
+            highlights do not bend the surface.
             Features enter the networks through tanh: if they could grow, the bound of Eq. 8 would not limit colours.
             The magnitudes that the places carry, in colour units per pixel: they need not be those of the colours'
             gradients, and depend on the viewing direction, too, for a slanted surface crowds its colours together.
@@ -182,14 +182,14 @@ class HeadField(nn.Module):
 
 
 def mirrored(directions: Float[Tensor, "*batch 3"], normals: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """Returns the directions in which a mirror sends rays."""
+    """Returns the directions of rays reflected at surfaces with the given normals."""
     return directions - 2 * (directions * normals).sum(dim=-1, keepdim=True) * normals
 
 
 def evaluate_where(
     function: Callable[..., Tensor], mask: Bool[Tensor, "*batch"], *inputs: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch channels"]:
-    """Evaluates a function of points where the mask is set, and leaves 0 elsewhere: about half the work of a step."""
+    """Evaluates a function of points where the mask is set, 0 elsewhere; this saves half the work of a step."""
     values = function(*(points[mask] for points in inputs))
     result = values.new_zeros(*mask.shape, values.shape[-1])
     result[mask] = values
@@ -199,5 +199,5 @@ def evaluate_where(
 def evaluate_everywhere(
     function: Callable[..., Tensor], mask: Bool[Tensor, "*batch"], *inputs: Float[Tensor, "*batch 3"]
 ) -> Float[Tensor, "*batch channels"]:
-    """`evaluate_where` for a GPU, which would have to wait before it knew how many points the mask selects."""
+    """`evaluate_where` without a selection by the mask, for which a GPU would have to synchronise."""
     return torch.where(mask[..., None], function(*inputs), 0)

@@ -1,7 +1,7 @@
-"""Keeps the shape that training started from where training made the views agree no better.
+"""Restores the initial shape wherever training did not increase the photo-consistency of the views.
 
-Shine moves with the light, not with the surface. Training follows it all the same, and the surface crumbles to show
-each view what it saw. But views then agree no better about the places of that surface than about those of the start.
+Highlights move with the light, not with the surface. Training follows them nevertheless, and the surface becomes rough
+to show each view what it saw. But views agree no better about points of that surface than of the initial one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.geometry import Geometry
 
 LEAST_GAIN = 0.015
-"""Gain in NCC from which the trained shape is trusted entirely. Over the surface of a marble and of rendered heads the
-gain is 0.03 to 0.1, and in 95 % of it above 0; that of a shiny bronze is -0.02, and in 75 % of it below 0.005.
+"""Gain in NCC from which the trained shape is kept unchanged. In the median over the surface of marble and rendered heads
+it is 0.03 to 0.1, and above 0 on 95 % of it; on a shiny bronze -0.02, and below 0.005 on 75 % of it.
 """
 SAMPLES = 6000
-"""Most places on each surface whose patches are compared."""
+"""Most points of each surface whose patches are compared."""
 CHUNK = 1000
-"""Places that are compared at once."""
+"""Points evaluated at once."""
 REACH = 0.1
 """Standard deviation of the Gaussian over which gains are averaged, in the frame of training."""
 FLAT = 0.05
-"""Weight of `LEAST_GAIN` itself in that average: the trained shape is kept where patches are flat and say nothing."""
+"""Weight of `LEAST_GAIN` itself in that average, so that the trained shape is kept where patches have no texture."""
 CELLS = 24
 """Points along each side of the grid on which the average is tabulated."""
 
@@ -35,49 +35,47 @@ CELLS = 24
 def keep_start(
     field: HeadField, start: Float[Tensor, "x y z"], agreement: Agreement, poses: Float[Tensor, "views 3 4"]
 ) -> float:
-    """Blends the signed distance with that of the start, and returns the start's share of the trained surface.
+    """Blends the trained signed distance with the initial one; returns the share of the initial one on the surface.
 
     Args:
-        field: trained.
+        field: trained; its signed distance is replaced.
         start: signed distances on its finest grid before training.
         agreement: compares the magnitudes of all views.
-        poses: camera-to-world matrices, as well as they are known by now.
+        poses: camera-to-world matrices, with the learned movements.
     """
     trained = field.sdf_grids()
-    places, *evidence = compare(field, trained, agreement, poses)
-    start_places, *start_evidence = compare(field, start, agreement, poses)
-    if not len(places) or not len(start_places):
+    points, *evidence = compare(field, trained, agreement, poses)
+    start_points, *start_evidence = compare(field, start, agreement, poses)
+    if not len(points) or not len(start_points):
         return 0.0
 
-    def trust(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
-        ncc, said = average(points, places, *evidence)
-        start_ncc, start_said = average(points, start_places, *start_evidence)
-        said = torch.minimum(said, start_said)
-        gain = (said * (ncc - start_ncc) + FLAT * LEAST_GAIN) / (said + FLAT)
+    def kept(queries: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
+        ncc, texture = average(queries, points, *evidence)
+        start_ncc, start_texture = average(queries, start_points, *start_evidence)
+        texture = torch.minimum(texture, start_texture)
+        gain = (texture * (ncc - start_ncc) + FLAT * LEAST_GAIN) / (texture + FLAT)
         return (gain / LEAST_GAIN).clamp(0, 1)
 
     axes = [torch.linspace(low, high, CELLS, device=start.device) for low, high in field.aabb.T.tolist()]
-    cells = trust(torch.cartesian_prod(*axes)).reshape(1, 1, CELLS, CELLS, CELLS)
+    cells = kept(torch.cartesian_prod(*axes)).reshape(1, 1, CELLS, CELLS, CELLS)
     share = F.interpolate(cells, size=trained.shape, mode="trilinear", align_corners=True)[0, 0]
     field.set_sdf(torch.lerp(start, trained, share))
-    return 1 - float(trust(places).mean())
+    return 1 - float(kept(points).mean())
 
 
 def compare(
     field: HeadField, sdf: Float[Tensor, "x y z"], agreement: Agreement, poses: Float[Tensor, "views 3 4"]
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Returns places on the zero level of a grid, and what `Agreement.among_views` says of each."""
+    """Returns points on the zero level of a grid, and their NCC and texture of `Agreement.among_views`."""
     low, high = field.aabb
     geometry = Geometry(sdf, (high - low) / field.trilinear.last, field.trilinear)
-    points = zero_crossings(sdf)
-    points = points[:: max(1, len(points) // SAMPLES)]
-    normals = F.normalize(geometry.sdf_and_gradient_at(points)[1], dim=-1)
-    places = low + points * (high - low)
-    parts = [
-        agreement.among_views(*pair, poses) for pair in zip(places.split(CHUNK), normals.split(CHUNK), strict=True)
-    ]
-    ncc, said = (torch.cat(part) for part in zip(*parts, strict=True))
-    return places, ncc, said
+    unit = zero_crossings(sdf)
+    unit = unit[:: max(1, len(unit) // SAMPLES)]
+    normals = F.normalize(geometry.sdf_and_gradient_at(unit)[1], dim=-1)
+    points = low + unit * (high - low)
+    chunks = zip(points.split(CHUNK), normals.split(CHUNK), strict=True)
+    ncc, texture = (torch.cat(parts) for parts in zip(*(agreement.among_views(*c, poses) for c in chunks), strict=True))
+    return points, ncc, texture
 
 
 def zero_crossings(sdf: Float[Tensor, "x y z"]) -> Float[Tensor, "n 3"]:
@@ -95,16 +93,16 @@ def zero_crossings(sdf: Float[Tensor, "x y z"]) -> Float[Tensor, "n 3"]:
 
 
 def average(
-    points: Float[Tensor, "n 3"], places: Float[Tensor, "m 3"], ncc: Float[Tensor, " m"], said: Float[Tensor, " m"]
+    queries: Float[Tensor, "n 3"], points: Float[Tensor, "m 3"], ncc: Float[Tensor, " m"], texture: Float[Tensor, " m"]
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Returns the mean NCC of the places about each point, weighted by what they say, and the mean of that weight.
+    """Returns the NCC of points averaged about each query with their texture as weight, and the mean texture.
 
-    The Gaussian is relative to the nearest place, so that points far from the surface get its mean, too.
+    The Gaussian is normalised, so that queries far from the surface get the average of the nearest points.
     """
     means = []
-    for part in points.split(CHUNK):
-        weight = torch.softmax(-torch.cdist(part, places).square() / (2 * REACH**2), dim=1)
-        mean = weight @ said
-        means.append(torch.stack([weight @ (said * ncc) / mean.clamp(min=1e-6), mean]))
-    ncc, said = torch.cat(means, dim=1)
-    return ncc, said
+    for part in queries.split(CHUNK):
+        gaussian = torch.softmax(-torch.cdist(part, points).square() / (2 * REACH**2), dim=1)
+        mean = gaussian @ texture
+        means.append(torch.stack([gaussian @ (texture * ncc) / mean.clamp(min=1e-6), mean]))
+    ncc, texture = torch.cat(means, dim=1)
+    return ncc, texture

@@ -1,4 +1,4 @@
-"""The terms of Eq. 9 and three of our own, unreduced."""
+"""The terms of Eq. 9, those of masks and surface magnitudes, and means of them."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class PrivheadModelConfig(ModelConfig):
     eval_num_rays_per_chunk: int = 8192
     """Rays rendered at a time outside training."""
     sdf_field: bool = True
-    """Tells Nerfstudio's marching cubes that `field.forward_geonetwork` gives signed distances."""
+    """Declares to Nerfstudio's marching cubes that `field.forward_geonetwork` returns signed distances."""
     enable_collider: bool = False
     """Nerfstudio's own near and far planes; the head's box replaces them."""
 
@@ -126,7 +126,7 @@ class PrivheadModel(Model):
             self.agreement = agreement.to(self.device)
 
     def set_schedule(self, weights: LossWeights, relative_beta: float) -> None:
-        """Takes on the weights of a step, and its β as a fraction of the longest side of the head's box."""
+        """Sets the loss weights of a step, and β as a fraction of the longest side of the head's box."""
         self.loss_weights = weights
         self.field.relative_beta.fill_(relative_beta)
 
@@ -136,7 +136,7 @@ class PrivheadModel(Model):
         return max(self.config.voxel_size * pixel_size, (volume / self.config.max_voxels) ** (1 / 3))
 
     def get_param_groups(self) -> dict[str, list[nn.Parameter]]:
-        """Returns the parameters by how fast they are to learn."""
+        """Returns the parameters in groups of one learning rate each."""
         colors = [p for name, p in self.field.color_network.named_parameters() if not name.endswith("bound")]
         colors += self.field.magnitude_network.parameters()
         features = list(self.field.features.parameters())
@@ -177,17 +177,17 @@ class PrivheadModel(Model):
         return outputs
 
     def shading(self, rays: RayBundle) -> Bool[Tensor, " rays"] | None:
-        """Returns of which rays the colours may turn normals; None for all.
+        """Returns which rays pass a gradient from colours to normals; None for all.
 
-        The colours of neutral views may not where silhouettes tell the shape and other views are protected: shading
-        differs from view to view when the light does, and the surface would crumble to explain it.
+        Those of neutral views do not if there are silhouettes and protected views: where the light differs from view
+        to view, so does shading, and the surface would become rough to explain it.
         """
         if not self.training or self.background is not None or not any(self.kwargs["metadata"]["protected"]):
             return None
         return self.protected[views(rays)]
 
     def disagreement(self, rays: RayBundle, head: Rendered, agreement: Agreement) -> Float[Tensor, ""]:
-        """Returns the mean of 1 - NCC over an evenly spread part of the rays that meet the head."""
+        """Returns the mean of 1 - NCC over every n-th ray, of those that hit the head."""
         part = slice(None, None, math.ceil(len(rays) / self.config.agreement_rays))
         assert rays.camera_indices is not None
         places = rays.origins[part] + rays.directions[part] * head.depth[part]
@@ -197,7 +197,7 @@ class PrivheadModel(Model):
         return masked_mean(1 - ncc, compared & (head.accumulation[part, 0] > 0.5))
 
     def over_background(self, ray_bundle: RayBundle, head: Rendered) -> dict[str, Any]:
-        """Returns the outputs of rays, with the background behind the head."""
+        """Composites the head over the background and returns the outputs of rays."""
         behind = self.background_color if self.background is None else self.background(ray_bundle)
         return {
             "normals": (head.normals + 1) / 2,
@@ -207,14 +207,14 @@ class PrivheadModel(Model):
         }
 
     def depth_behind(self, ray_bundle: RayBundle) -> Float[Tensor, "rays 1"]:
-        """Returns a depth behind the box: a box's diagonal behind its centre. Fusing depth needs to see past it."""
+        """Returns the depth of rays that miss the head, a box's diagonal behind its centre, for TSDF fusion."""
         low, high = self.field.aabb
         return (ray_bundle.origins - (low + high) / 2).norm(dim=-1, keepdim=True) + (high - low).norm()
 
     def get_loss_dict(
         self, outputs: dict[str, Any], batch: dict[str, Any], metrics_dict: dict[str, Tensor] | None = None
     ) -> dict[str, Tensor]:
-        """Returns the weighted terms of Eq. 9, and those of this model: masks, curvature, agreement and so on."""
+        """Returns the weighted terms of Eq. 9 and those of this model: masks, curvature, agreement and priors."""
         del metrics_dict
         weights, rgb = self.loss_weights, outputs["rgb"]
         neutral = ~batch["protected"].to(self.device)
@@ -242,7 +242,7 @@ class PrivheadModel(Model):
         return losses
 
     def protected_losses(self, rgb: Float[Tensor, "rays 3"], batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Returns the terms of Eq. 9 that only phase 2 has: Eqs. 5 and 8, weighed."""
+        """Returns the weighted terms of Eq. 9 of phase 2 alone: Eqs. 5 and 8."""
         shape = batch["patches"]
         rays, margin = shape.numel(), self.operator.margin
         magnitude, known = (batch[key][-rays:].to(self.device).reshape(shape) for key in ("magnitude", "sigma_known"))

@@ -24,16 +24,16 @@ MIN_SLOPE = 0.1
 
 
 class Rendered(NamedTuple):
-    """What the rays saw of the head."""
+    """Rendered quantities of rays."""
 
     rgb: Float[Tensor, "rays 3"]
-    """Colour in [0, 1], black where the ray passes the head by."""
+    """Colour in [0, 1], black where the ray misses the head."""
     accumulation: Float[Tensor, "rays 1"]
     """Opacity in [0, 1]."""
     depth: Float[Tensor, "rays 1"]
-    """Mean distance along the unit ray of what it meets, in capture units; means nothing where that is nothing."""
+    """Mean distance of the surface along the unit ray, in capture units; undefined where the ray misses the head."""
     normals: Float[Tensor, "rays 3"]
-    """Unit normals in the capture's frame; zero where the ray meets nothing."""
+    """Unit normals in the capture's frame; zero where the ray misses the head."""
     magnitude: Float[Tensor, "rays 1"] | None = None
     """Magnitude that the places on the surface carry, in colour units per pixel; only where asked for."""
 
