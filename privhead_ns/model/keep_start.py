@@ -16,8 +16,8 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.geometry import Geometry
 
 LEAST_GAIN = 0.015
-"""Gain in NCC from which the trained shape is kept unchanged. In the median over the surface of marble and rendered heads
-it is 0.03 to 0.1, and above 0 on 95 % of it; on a shiny bronze -0.02, and below 0.005 on 75 % of it.
+"""Gain in NCC from which the trained shape is kept unchanged. Its median over marble and rendered heads is 0.03 to 0.1,
+and 95 % of their surfaces have more than 0; on a shiny bronze it is -0.02, and 75 % have less than 0.005.
 """
 SAMPLES = 6000
 """Most points of each surface whose patches are compared."""
