@@ -33,6 +33,12 @@ from privhead_ns.phases import PhaseSchedule
 from privhead_ns.start import start_sdf
 
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
+SILHOUETTE_TOLERANCE = 1.1
+"""Ratio of the initial to the trained shape's silhouette error up to which the initial one fits as well. It is 0.8 for
+a shiny bronze, and 1.3 to 2 for a marble, a skull, and the bronze with inexact cameras.
+"""
+SILHOUETTE_BATCHES = 15
+"""Batches of pixels over which that error is averaged."""
 TOLD = 0.5
 """Share of the surface from which on training says that it kept the start."""
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
@@ -96,12 +102,22 @@ class PrivheadPipeline(VanillaPipeline):
         self.progress.value = f"phase {phases.phase(step)} ({sees}), step {step} of {phases.total_steps}"
 
     def keep_start(self) -> None:
-        """Goes back to the start where training made the views agree no better, if they are compared; says how much."""
+        """Restores the initial shape where training did not make the views agree better, and prints how much of it.
+
+        Not if it fits the silhouettes less well than the trained shape does: then it is no shape to go back to.
+        """
         model = cast(PrivheadModel, self.model)
         if self.start is None or model.agreement is None:
             return
+        head = cast(HeadField, model.field)
+        trained, error = head.sdf_grids().detach(), self.silhouette_error()
+        head.set_sdf(self.start)
+        fits = self.silhouette_error() <= SILHOUETTE_TOLERANCE * error
+        head.set_sdf(trained)
+        if not fits:
+            return
         poses = model.corrections.moved(model.agreement.poses).detach()
-        share = keep_start(cast(HeadField, model.field), self.start, model.agreement, poses)
+        share = keep_start(head, self.start, model.agreement, poses)
         if share > TOLD:
             CONSOLE.print(
                 f"On {share:.0%} of the surface training did not make the views agree better, as where the head shines "
@@ -110,6 +126,18 @@ class PrivheadPipeline(VanillaPipeline):
                 soft_wrap=True,
                 highlight=False,
             )
+
+    @torch.no_grad()
+    def silhouette_error(self) -> float:
+        """Returns the mean difference of opacity and mask over pixels as training draws them; 0 without masks."""
+        errors = []
+        for _ in range(SILHOUETTE_BATCHES):
+            rays, batch = self.datamanager.next_train(0)
+            if "mask" not in batch:
+                return 0.0
+            difference = (self.model(rays)["accumulation"] - batch["mask"].to(self.device)).abs()
+            errors.append(difference[batch["known"].to(self.device) > 0])
+        return float(torch.cat(errors).mean())
 
     def forget_painted_colors(self) -> bool:
         """Removes the colours that training painted where no neutral view looks; returns whether there were any.

@@ -18,6 +18,7 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.keep_start import average, keep_start, zero_crossings
 from privhead_ns.model.model import PrivheadModelConfig
 from privhead_ns.operators import OperatorConfig
+from privhead_ns.pipeline import PrivheadPipeline
 
 BOX = torch.tensor([[-0.5] * 3, [0.5] * 3])
 
@@ -109,3 +110,26 @@ def test_training_ends_with_it(tmp_path: Path, steps: int) -> None:
     blended = all((grid == 0).all() for grid in coarse)
     assert blended == (steps == STEPS)
     assert (finest != 0).any()
+
+
+def test_a_start_that_fits_the_silhouettes_badly_is_not_restored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protect(write_raw_capture(tmp_path / "raw"), tmp_path / "protected", OperatorConfig())
+    config = small_config(tmp_path / "protected", tmp_path / "out")
+    cast(PrivheadModelConfig, config.pipeline.model).agreement_size = 8
+    pipeline = cast(PrivheadPipeline, start(config).pipeline)
+    asked: list[Tensor] = []
+    monkeypatch.setattr("privhead_ns.pipeline.keep_start", lambda _, initial, *__: asked.append(initial) or 0.0)
+    initial = pipeline.start
+    assert initial is not None
+    error = pipeline.silhouette_error()
+    pipeline.start = initial + 0.1
+    pipeline.keep_start()
+    assert not asked, "it is too small"
+    torch.testing.assert_close(cast(HeadField, pipeline.model.field).sdf_grids(), initial)
+    pipeline.start = initial
+    pipeline.keep_start()
+    assert len(asked) == 1
+    cast(HeadField, pipeline.model.field).set_sdf(initial + 0.1)
+    assert pipeline.silhouette_error() > 2 * error
