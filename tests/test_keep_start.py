@@ -123,7 +123,8 @@ def test_a_start_that_fits_the_silhouettes_badly_is_not_restored(
     monkeypatch.setattr("privhead_ns.pipeline.keep_start", lambda _, initial, *__: asked.append(initial) or 0.0)
     initial = pipeline.start
     assert initial is not None
-    error = pipeline.silhouette_error()
+    pixels = [pipeline.datamanager.next_train(0) for _ in range(5)]
+    error = pipeline.silhouette_error(pixels)
     pipeline.start = initial + 0.1
     pipeline.keep_start()
     assert not asked, "it is too small"
@@ -132,4 +133,4 @@ def test_a_start_that_fits_the_silhouettes_badly_is_not_restored(
     pipeline.keep_start()
     assert len(asked) == 1
     cast(HeadField, pipeline.model.field).set_sdf(initial + 0.1)
-    assert pipeline.silhouette_error() > 2 * error
+    assert pipeline.silhouette_error(pixels) > 2 * error
