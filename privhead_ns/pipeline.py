@@ -36,8 +36,8 @@ from privhead_ns.start import start_sdf
 
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
 SILHOUETTE_TOLERANCE = 1.3
-"""Ratio of the initial to the trained shape's silhouette error up to which the initial one fits as well. It is about 1.1
-for a shiny bronze, 1.5 for the same with inexact cameras, and 2 for a marble and a skull.
+"""Ratio of the initial to the trained shape's silhouette error up to which the initial one fits as well. It is 1.1 for
+a shiny bronze, 1.5 for the same with inexact cameras, and 2 for a marble and a skull.
 """
 BATCHES = 80
 """Batches of pixels, as training draws them, over which that error is averaged."""
