@@ -141,6 +141,16 @@ def test_bad_captures_are_named_before_the_others_are_trained(captures: Path, tm
     assert not (tmp_path / "new").exists()
 
 
+def test_a_setting_that_was_not_noted_is_not_taken_as_equal(captures: Path, tmp_path: Path, stub: list[str]) -> None:
+    out = tmp_path / "out"
+    run_batch([captures / "good"], out, SETTINGS, Here(), QUIET)
+    noted = json.loads((out / "settings.json").read_text())
+    del noted["batch"]["millimetres"]
+    (out / "settings.json").write_text(json.dumps(noted))
+    with pytest.raises(UserError, match="made with millimetres None"):
+        run_batch([captures / "good"], out, SETTINGS, Here(), QUIET)
+
+
 def test_refuses_what_it_cannot_do(captures: Path, tmp_path: Path, stub: list[str]) -> None:
     good, out = captures / "good", tmp_path / "out"
     with pytest.raises(UserError, match="Two captures"):

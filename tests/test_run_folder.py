@@ -137,6 +137,22 @@ def test_of_several_runs_the_newest_is_exported(
         newest([machine.config, tmp_path / "missing.yml"])
 
 
+def test_an_earlier_checkpoint_with_painted_colours_is_named(
+    machine: Machine, tmp_path: Path, capsys: pytest.CaptureFixture, at_home: None
+) -> None:
+    shutil.copytree(machine.folder, tmp_path / "disk")
+    config = tmp_path / "disk" / machine.config.relative_to(machine.folder)
+    *others, latest = sorted((config.parent / "nerfstudio_models").iterdir())
+    for other in others:
+        other.unlink()
+    mesh = ["--output-path", str(tmp_path / "a.ply"), "--resolution", "16"]
+    app.cli(args=["export", "--load-config", str(config), *mesh])
+    assert "holds colours" not in capsys.readouterr().out
+    shutil.copy(latest, earlier := latest.with_name("step-000000000.ckpt"))
+    app.cli(args=["export", "--load-config", str(config), *mesh])
+    assert f"{earlier} holds colours" in capsys.readouterr().out
+
+
 def painted(path: Path) -> bool:
     return read_checkpoint(path)["pipeline"][EXTRA_STATE]["painted"]
 

@@ -22,7 +22,7 @@ from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.views import check_origin
 from privhead_ns.errors import UserError
 from privhead_ns.folders import temporary_folder
-from privhead_ns.mesh.export import load_model, surface
+from privhead_ns.mesh.export import load_model, surface, warn_of_earlier
 from privhead_ns.operators import OperatorConfig
 
 
@@ -97,6 +97,7 @@ def _exhibits(
     shape = None
     if inputs.load_config is not None:
         model = load_model(inputs.load_config)
+        warn_of_earlier(inputs.load_config)
         shape = surface(model, RESOLUTION)
         exhibits[off_the_shelf.MESH] = geometry.render_mesh(shape, capture, subject.frames)
         exhibits[off_the_shelf.RADIANCE] = geometry.render_radiance(model, capture, subject.frames)

@@ -127,7 +127,8 @@ def claim(output_dir: Path, settings: Settings) -> None:
     elif not isinstance(noted.get("batch"), dict):
         raise UserError(f"--output-dir {output_dir} exists and is no batch; choose another folder.")
     else:
-        check_same(output_dir, noted["batch"], asdict(settings))
+        wanted = asdict(settings)
+        check_same(output_dir, dict.fromkeys(wanted) | noted["batch"], wanted)  # what is not noted differs
 
 
 @contextmanager

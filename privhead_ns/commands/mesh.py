@@ -28,9 +28,11 @@ def export(
         load_step: Step of the checkpoint to load; by default the latest.
         frame_of: Raw capture with geographic poses (UTM, ECEF) into whose frame to put the mesh; needs .obj.
     """
-    from privhead_ns.mesh.export import export_mesh, newest
+    from privhead_ns.mesh.export import export_mesh, newest, warn_of_earlier
 
-    mesh = export_mesh(newest(load_config), output_path, resolution, millimetres, load_step, frame_of)
+    config = newest(load_config)
+    mesh = export_mesh(config, output_path, resolution, millimetres, load_step, frame_of)
+    warn_of_earlier(config)
     closed = "closed" if mesh.is_watertight else "not closed"
     print(f"{output_path}: {len(mesh.vertices)} vertices, {len(mesh.faces)} faces, {closed}.")
 

@@ -121,18 +121,16 @@ def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel
         model.set_schedule(pipeline.phases.weights(step), pipeline.phases.beta(step))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     warn_if_painted(model)
-    if load_step is None:
-        warn_of_others(model, load_config.parent, path)
     return model.to(device).eval()
 
 
-def warn_of_others(model: PrivheadModel, run: Path, loaded: Path) -> None:
-    """Prints which other checkpoints of a run hold colours painted on the face: a killed training may leave one."""
-    advice = "run `privhead forget` before the run leaves" if model.can_forget else "keep the run on"
-    for path in checkpoints(run).values():
+def warn_of_earlier(load_config: Path) -> None:
+    """Prints which earlier checkpoints of a run hold colours painted on the face: a killed training may leave some."""
+    for path in list(checkpoints(load_config.parent).values())[:-1]:
         with suppress(UserError):  # a broken one
-            if path != loaded and is_painted(path):
-                warning = f"{path} holds colours that training painted on what is sensitive: {advice} this machine."
+            if is_painted(path):
+                advice = "run `privhead forget` before the run leaves this machine."
+                warning = f"{path} holds colours that training painted on what is sensitive: {advice}"
                 CONSOLE.print(warning, style="bold yellow", soft_wrap=True, highlight=False)
 
 
