@@ -22,7 +22,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.checkpoint import checkpoints, is_painted, read_checkpoint, write_checkpoint
 from privhead_ns.errors import UserError
 from privhead_ns.folders import runs
-from privhead_ns.mesh.export import load_model, surface
+from privhead_ns.mesh.export import load_model, surface, warn_of_earlier
 from privhead_ns.mesh.files import load_mesh
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.parent import PARENT
@@ -132,7 +132,7 @@ def test_the_next_command_on_a_run_removes_what_a_killed_one_left(stopped: Path,
 def test_a_run_tells_of_all_its_painted_checkpoints(
     stopped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    load_model(stopped / "config.yml")
+    warn_of_earlier(stopped / "config.yml")
     printed = "".join(capsys.readouterr().out.split())
     assert "step-000000006.ckptholdscoloursthattrainingpainted" in printed
     assert "step-000000002.ckptholds" not in printed, "it is of phase 1"
