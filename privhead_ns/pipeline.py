@@ -29,6 +29,7 @@ from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.keep_start import keep_start
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
+from privhead_ns.model.view_dependence import half_angle, painting_share
 from privhead_ns.opening_view import OpeningView
 from privhead_ns.optimizer import DampedAdamConfig
 from privhead_ns.phases import PhaseSchedule
@@ -42,7 +43,9 @@ a shiny bronze, 1.5 for the same with inexact cameras, and 2 for a marble and a 
 BATCHES = 80
 """Batches of pixels, as training draws them, over which that error is averaged."""
 TOLD = 0.5
-"""Share of the surface from which on training says that it kept the start."""
+"""Share of the surface from which on training says that it kept the start; `painting_share` below which it says so."""
+WEIGHED = 0.1
+"""Share of the steps after which `weigh_painting` measures."""
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 
 
@@ -103,6 +106,20 @@ class PrivheadPipeline(VanillaPipeline):
         sees = "colour of neutral views" if phases.phase(step) == 1 else "magnitude of protected views"
         self.progress.value = f"phase {phases.phase(step)} ({sees}), step {step} of {phases.total_steps}"
 
+    def weigh_painting(self) -> None:
+        """Measures how fast views agree less the farther apart they are, and how far painting may bend the surface."""
+        model = cast(PrivheadModel, self.model)
+        if self.start is None or model.agreement is None or model.background is not None:
+            return
+        poses = model.corrections.moved(model.agreement.poses).detach()
+        angle = half_angle(cast(HeadField, model.field), model.agreement, poses)
+        model.painting_share = painting_share(angle)
+        if model.painting_share < TOLD:
+            tell(
+                f"The agreement of views halves within {angle:.0f} degrees, as where a flash moves with the camera or "
+                "the head shines: the shape is taken from neighbouring views' agreement and silhouettes alone."
+            )
+
     def keep_start(self) -> None:
         """Restores the initial shape where training did not make the views agree better, and prints how much of it.
 
@@ -122,12 +139,9 @@ class PrivheadPipeline(VanillaPipeline):
         poses = model.corrections.moved(model.agreement.poses).detach()
         share = keep_start(head, self.start, model.agreement, poses)
         if share > TOLD:
-            CONSOLE.print(
+            tell(
                 f"On {share:.0%} of the surface training did not make the views agree better, as where the head shines "
-                "or moves: the shape of the start is kept there.",
-                style="bold yellow",
-                soft_wrap=True,
-                highlight=False,
+                "or moves: the shape of the start is kept there."
             )
 
     @torch.no_grad()
@@ -189,6 +203,8 @@ class PrivheadPipeline(VanillaPipeline):
 
         def start_step(step: int) -> None:
             self.set_step(step)
+            if step == round(WEIGHED * self.config.phases.total_steps):
+                self.weigh_painting()
             if self.config.phases.phase(step) == 2 and hides_views:
                 cast(PrivheadModel, self.model).painted = True
             for name, optimizer in optimizers.optimizers.items():
@@ -249,4 +265,9 @@ def painted_warning(model: PrivheadModel) -> str:
 def warn_if_painted(model: PrivheadModel) -> None:
     """Prints `painted_warning`."""
     if warning := painted_warning(model):
-        CONSOLE.print(warning, style="bold yellow", soft_wrap=True, highlight=False)
+        tell(warning)
+
+
+def tell(message: str) -> None:
+    """Prints what the user should know of a run."""
+    CONSOLE.print(message, style="bold yellow", soft_wrap=True, highlight=False)

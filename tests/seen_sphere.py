@@ -18,30 +18,30 @@ def directions(number: int, seed: int = 0) -> Tensor:
     return F.normalize(torch.randn(number, 3, generator=torch.Generator().manual_seed(seed)), dim=-1)
 
 
-def texture(points: Tensor) -> Tensor:
+def texture(points: Tensor, seed: int = 1) -> Tensor:
     """Returns magnitudes between 0 and 0.3 that vary over some hundredths of the unit of length."""
-    waves = 40 * points @ directions(8, seed=1).T
+    waves = 40 * points @ directions(8, seed).T
     return 0.15 + 0.15 * torch.sin(waves + torch.arange(8)).mean(dim=-1)
 
 
-def cameras() -> Tensor:
+def cameras(views: int = VIEWS) -> Tensor:
     """Returns cameras around the z axis that look at the origin."""
     poses = []
-    for angle in torch.arange(VIEWS) * 2 * math.pi / VIEWS:
+    for angle in torch.arange(views) * 2 * math.pi / views:
         backward = torch.stack([angle.cos(), angle.sin(), torch.zeros(())])
         right = torch.stack([-angle.sin(), angle.cos(), torch.zeros(())])
         poses.append(torch.stack([right, torch.tensor([0.0, 0, 1]), backward, DISTANCE * backward], dim=1))
     return torch.stack(poses)
 
 
-def seen_sphere() -> Agreement:
+def seen_sphere(views: int = VIEWS, seed: int = 1) -> Agreement:
     """Returns what compares the views of the sphere."""
     y, x = torch.meshgrid(torch.arange(SIZE) + 0.5, torch.arange(SIZE) + 0.5, indexing="ij")
     local = F.normalize(torch.stack([(x - SIZE / 2) / FOCAL, (SIZE / 2 - y) / FOCAL, -torch.ones_like(x)], -1), dim=-1)
-    poses = cameras()
+    poses = cameras(views)
     rays = torch.einsum("vij,hwj->vhwi", poses[..., :3], local)
     along = (rays * poses[:, None, None, :, 3]).sum(-1)
     root = along.square() - DISTANCE**2 + RADIUS**2
     points = poses[:, None, None, :, 3] + (-along - root.clamp(min=0).sqrt())[..., None] * rays
-    lenses = torch.tensor([FOCAL, FOCAL, SIZE / 2, SIZE / 2]).expand(VIEWS, 4)
-    return Agreement(texture(points) * (root > 0), (root > 0).float(), poses, lenses)
+    lenses = torch.tensor([FOCAL, FOCAL, SIZE / 2, SIZE / 2]).expand(views, 4)
+    return Agreement(texture(points, seed) * (root > 0), (root > 0).float(), poses, lenses)

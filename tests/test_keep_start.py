@@ -15,8 +15,9 @@ from torch import Tensor
 from privhead_ns.capture.protect import protect
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.keep_start import average, keep_start, zero_crossings
+from privhead_ns.model.keep_start import average, keep_start
 from privhead_ns.model.model import PrivheadModelConfig
+from privhead_ns.model.surface_points import zero_crossings
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.pipeline import PrivheadPipeline
 

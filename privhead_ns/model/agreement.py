@@ -39,6 +39,24 @@ class Patches(NamedTuple):
     """Whether a view shows all of a patch, nothing but the head in it, and not too slanted."""
 
 
+class Pairs(NamedTuple):
+    """Patches around points, compared in all pairs of several views."""
+
+    ncc: Float[Tensor, "points views views"]
+    """Normalised cross-correlation, near 0 where a patch is flat."""
+    compared: Bool[Tensor, "points views views"]
+    """Whether both views show the patch, and are two."""
+    cosine: Float[Tensor, "points views views"]
+    """Cosine of the angle between the directions to both cameras."""
+    texture: Float[Tensor, " points"]
+    """Share of the patches' variance that is not noise: 0 where they are flat, or fewer than `FEWEST` views see it."""
+
+    @property
+    def mean(self) -> Float[Tensor, " points"]:
+        """Mean NCC of the compared pairs; 0 where there are none."""
+        return (self.ncc * self.compared).sum(dim=(1, 2)) / self.compared.sum(dim=(1, 2)).clamp(min=1)
+
+
 class Agreement(nn.Module):
     """Compares the magnitudes of all views.
 
@@ -94,29 +112,31 @@ class Agreement(nn.Module):
     @torch.no_grad()
     def among_views(
         self, places: Float[Tensor, "n 3"], normals: Float[Tensor, "n 3"], poses: Float[Tensor, "views 3 4"]
-    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-        """Returns the mean NCC over all pairs of the most frontal views of each place, and the weight of that evidence.
+    ) -> Pairs:
+        """Compares the most frontal views of each place in pairs.
 
         Args:
             places: on a surface.
             normals: unit normals there.
             poses: as in `forward`.
-
-        Returns:
-            The NCC, and the share of the patches' variance that is not noise: 0 where they are flat, or where fewer
-            than `FEWEST` views see the place.
         """
         to_cameras = F.normalize(poses[:, :, 3] - places[:, None], dim=-1)
-        cosine, chosen = (to_cameras * normals[:, None]).sum(dim=-1).topk(min(FRONTAL, len(poses)), dim=1)
+        facing, chosen = (to_cameras * normals[:, None]).sum(dim=-1).topk(min(FRONTAL, len(poses)), dim=1)
         patches = self.patches(places, normals, chosen, poses)
-        seen = (patches.seen & (cosine > FRONTAL_FACING)).float()
-        count = seen.sum(dim=1)
+        seen = patches.seen & (facing > FRONTAL_FACING)
         values = patches.values - patches.values.mean(dim=-1, keepdim=True)
         variance = values.square().mean(dim=-1)
-        values = seen[..., None] * values / (variance + NOISE**2).sqrt()[..., None]
-        of_pairs = values.sum(dim=1).square().mean(dim=-1) - values.square().mean(dim=-1).sum(dim=1)
-        texture = (seen * variance).sum(dim=1) / count.clamp(min=1)
-        return of_pairs / (count * (count - 1)).clamp(min=1), (count >= FEWEST) * texture / (texture + NOISE**2)
+        values = values / (variance + NOISE**2).sqrt()[..., None]
+        directions = to_cameras.gather(1, chosen[..., None].expand(-1, -1, 3))
+        compared = seen[:, :, None] & seen[:, None] & ~torch.eye(chosen.shape[1], dtype=torch.bool, device=seen.device)
+        count = seen.sum(dim=1)
+        mean_variance = (seen * variance).sum(dim=1) / count.clamp(min=1)
+        return Pairs(
+            ncc=values @ values.transpose(1, 2) / values.shape[-1],
+            compared=compared,
+            cosine=directions @ directions.transpose(1, 2),
+            texture=(count >= FEWEST) * mean_variance / (mean_variance + NOISE**2),
+        )
 
     def patches(
         self,

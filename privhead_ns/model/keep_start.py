@@ -13,14 +13,12 @@ from torch import Tensor
 
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.geometry import Geometry
+from privhead_ns.model.surface_points import surface_points
 
 LEAST_GAIN = 0.015
 """Gain in NCC from which the trained shape is kept unchanged. Its median over marble and rendered heads is 0.03 to 0.1,
 and 95 % of their surfaces have more than 0; on a shiny bronze it is -0.02, and 75 % have less than 0.005.
 """
-SAMPLES = 6000
-"""Most points of each surface whose patches are compared."""
 CHUNK = 1000
 """Points evaluated at once."""
 REACH = 0.1
@@ -67,29 +65,11 @@ def compare(
     field: HeadField, sdf: Float[Tensor, "x y z"], agreement: Agreement, poses: Float[Tensor, "views 3 4"]
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"], Float[Tensor, " n"]]:
     """Returns points on the zero level of a grid, and their NCC and texture of `Agreement.among_views`."""
-    low, high = field.aabb
-    geometry = Geometry(sdf, (high - low) / field.trilinear.last, field.trilinear)
-    unit = zero_crossings(sdf)
-    unit = unit[:: max(1, len(unit) // SAMPLES)]
-    normals = F.normalize(geometry.sdf_and_gradient_at(unit)[1], dim=-1)
-    points = low + unit * (high - low)
-    chunks = zip(points.split(CHUNK), normals.split(CHUNK), strict=True)
-    ncc, texture = (torch.cat(parts) for parts in zip(*(agreement.among_views(*c, poses) for c in chunks), strict=True))
-    return points, ncc, texture
-
-
-def zero_crossings(sdf: Float[Tensor, "x y z"]) -> Float[Tensor, "n 3"]:
-    """Returns where the grid's edges cross its zero level, in [0, 1] from the first to the last grid point."""
-    last = torch.tensor(sdf.shape, device=sdf.device) - 1
-    found = []
-    for axis in range(3):
-        length = sdf.shape[axis] - 1
-        start, end = sdf.narrow(axis, 0, length), sdf.narrow(axis, 1, length)
-        crosses = (start > 0) != (end > 0)
-        points = crosses.nonzero().to(sdf)
-        points[:, axis] += start[crosses] / (start[crosses] - end[crosses])
-        found.append(points / last)
-    return torch.cat(found)
+    points, normals = surface_points(field, sdf)
+    pairs = [
+        agreement.among_views(*chunk, poses) for chunk in zip(points.split(CHUNK), normals.split(CHUNK), strict=True)
+    ]
+    return points, torch.cat([chunk.mean for chunk in pairs]), torch.cat([chunk.texture for chunk in pairs])
 
 
 def average(

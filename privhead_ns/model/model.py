@@ -31,7 +31,7 @@ from privhead_ns.model.losses import (
     rgb_loss,
     surface_magnitude_loss,
 )
-from privhead_ns.model.renderer import Rendered, SurfaceRenderer
+from privhead_ns.model.renderer import Rendered, SurfaceRenderer, scale_gradient
 from privhead_ns.operators import Operator, rounding
 from privhead_ns.phases import LossWeights, PhaseSchedule
 
@@ -90,6 +90,8 @@ class PrivheadModel(Model):
     """Whether `forget_all_but` is possible."""
     painted: bool = False
     """Whether training has painted colours that no neutral view shows, and not forgotten them since."""
+    painting_share: float = 1.0
+    """Factor on the gradient that painted colours and magnitudes pass to the shape."""
 
     def populate_modules(self) -> None:
         """Builds head, operator and, for captures without masks, the background."""
@@ -165,7 +167,9 @@ class PrivheadModel(Model):
             self.corrections.move(ray_bundle)
         geometry = self.field.geometry()
         with_magnitude = self.training and self.loss_weights.surface_magnitude > 0
-        head = self.renderer(ray_bundle, self.field, geometry, with_magnitude, self.shading(ray_bundle))
+        head = self.renderer(
+            ray_bundle, self.field, geometry, with_magnitude, self.shading(ray_bundle), self.painting_share
+        )
         outputs = self.over_background(ray_bundle, head)
         if self.training:
             outputs["geometry"] = geometry
@@ -201,7 +205,7 @@ class PrivheadModel(Model):
         behind = self.background_color if self.background is None else self.background(ray_bundle)
         return {
             "normals": (head.normals + 1) / 2,
-            "rgb": head.rgb + (1 - head.accumulation) * behind,
+            "rgb": head.rgb + (1 - scale_gradient(head.accumulation, self.painting_share)) * behind,
             "depth": torch.where(head.accumulation > 0.5, head.depth, self.depth_behind(ray_bundle)),
             "accumulation": head.accumulation,
         }
@@ -273,8 +277,9 @@ class PrivheadModel(Model):
         return F.pad(self.operator(image.permute(2, 0, 1)[None]), [margin] * 4)[0]
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Returns what a checkpoint holds beside tensors: the capture's description, and `painted`."""
-        return {"capture": describe(self.kwargs["metadata"], self.scene_box), "painted": self.painted}
+        """Returns what a checkpoint holds beside tensors: the capture's description, `painted` and `painting_share`."""
+        capture = describe(self.kwargs["metadata"], self.scene_box)
+        return {"capture": capture, "painted": self.painted, "painting_share": self.painting_share}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
         """Takes on the state of a checkpoint.
@@ -283,7 +288,7 @@ class PrivheadModel(Model):
             UserError: if it was trained on another capture.
         """
         check_same_capture(state["capture"], describe(self.kwargs["metadata"], self.scene_box))
-        self.painted = state["painted"]
+        self.painted, self.painting_share = state["painted"], state.get("painting_share", 1.0)
 
     @torch.no_grad()
     def forget_all_but(self, views: Iterable[RayBundle]) -> None:

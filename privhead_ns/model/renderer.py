@@ -67,6 +67,7 @@ class SurfaceRenderer(nn.Module):
         geometry: Geometry,
         with_magnitude: bool = False,
         shading: Bool[Tensor, " rays"] | None = None,
+        painting_share: float = 1.0,
     ) -> Rendered:
         """Renders rays that carry their nears and fars.
 
@@ -76,6 +77,7 @@ class SurfaceRenderer(nn.Module):
             geometry: its shape.
             with_magnitude: whether magnitudes are wanted.
             shading: rays whose colours pass a gradient to the normals; by default all.
+            painting_share: factor on the gradient that colours and magnitudes pass to the shape.
         """
         with torch.no_grad(), ray_bundle.origins.device:  # where Nerfstudio is to make its constants
             coarse = self.coarse(ray_bundle)
@@ -87,19 +89,20 @@ class SurfaceRenderer(nn.Module):
         weights = self.weights(sdf, distances, field.beta)
         t = surface_fraction(sdf[:, :-1], sdf[:, 1:], MIN_SLOPE * torch.maximum(distances.diff(dim=1), field.beta))
         normals = F.normalize(lerp_samples(gradient, t), dim=-1)
-        surface_points = lerp_samples(positions, t)
+        surface_points = scale_gradient(lerp_samples(positions, t), painting_share)
         directions = ray_bundle.directions[:, None].expand_as(surface_points)
         shaded = normals if shading is None else torch.where(shading[:, None, None], normals, normals.detach())
+        shaded = scale_gradient(shaded, painting_share)
         visible = weights.detach() > MIN_WEIGHT
         colors, magnitudes = field.appearance(surface_points, shaded, directions, visible, with_magnitude)
         weights = weights[..., None]
-        accumulation = weights.sum(dim=1)
+        accumulation, paint_weights = weights.sum(dim=1), scale_gradient(weights, painting_share)
         return Rendered(
-            rgb=(weights * colors).sum(dim=1),
+            rgb=(paint_weights * colors).sum(dim=1),
             accumulation=accumulation.clamp(max=1),
             depth=(weights * lerp_samples(distances[..., None], t)).sum(dim=1) / accumulation.clamp(min=MIN_WEIGHT),
             normals=F.normalize((weights * normals).sum(dim=1), dim=-1),
-            magnitude=None if magnitudes is None else (weights * magnitudes).sum(dim=1),
+            magnitude=None if magnitudes is None else (paint_weights * magnitudes).sum(dim=1),
         )
 
     def weights(
@@ -155,6 +158,11 @@ def surface_fraction(
     t = torch.where(enters, sdf_start.detach() / change, 0.5)
     remainder = torch.lerp(sdf_start, sdf_end, t)  # 0, but for its gradient: that of the implicit function
     return t + torch.where(enters, remainder - remainder.detach(), 0) / torch.maximum(change, least_change)
+
+
+def scale_gradient(values: Float[Tensor, "*batch"], factor: float) -> Float[Tensor, "*batch"]:
+    """Returns the values unchanged, and multiplies the gradient that they pass on."""
+    return values if factor == 1 else torch.lerp(values.detach(), values, factor)
 
 
 def lerp_samples(
