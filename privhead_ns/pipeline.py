@@ -44,7 +44,7 @@ BATCHES = 80
 """Batches of pixels, as training draws them, over which that error is averaged."""
 TOLD = 0.5
 """Share of the surface from which on training says that it kept the start; `painting_share` below which it says so."""
-WEIGHED = 0.1
+WEIGHED = 0.05
 """Share of the steps after which `weigh_painting` measures."""
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 
@@ -137,7 +137,7 @@ class PrivheadPipeline(VanillaPipeline):
         if start_error > SILHOUETTE_TOLERANCE * error:
             return
         poses = model.corrections.moved(model.agreement.poses).detach()
-        share = keep_start(head, self.start, model.agreement, poses)
+        share = keep_start(head, self.start, model.agreement, poses, model.painting_share)
         if share > TOLD:
             tell(
                 f"On {share:.0%} of the surface training did not make the views agree better, as where the head shines "

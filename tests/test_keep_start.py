@@ -135,3 +135,11 @@ def test_a_start_that_fits_the_silhouettes_badly_is_not_restored(
     assert len(asked) == 1
     cast(HeadField, pipeline.model.field).set_sdf(initial + 0.1)
     assert pipeline.silhouette_error(pixels) > 2 * error
+
+
+def test_without_painting_more_agreement_is_asked_for(agreement: Agreement) -> None:
+    shares = []
+    for painting_share in (1.0, 0.5, 0.0):
+        field = trained()
+        shares.append(keep_start(field, grid_radii(field) - 1.005 * RADIUS, agreement, cameras(), painting_share))
+    assert shares[0] < shares[1] < shares[2]

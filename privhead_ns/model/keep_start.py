@@ -15,23 +15,29 @@ from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.surface_points import surface_points
 
-LEAST_GAIN = 0.015
-"""Gain in NCC from which the trained shape is kept unchanged. Its median over marble and rendered heads is 0.03 to 0.1,
-and 95 % of their surfaces have more than 0; on a shiny bronze it is -0.02, and 75 % have less than 0.005.
+LEAST_GAIN, LEAST_GAIN_WITHOUT_PAINTING = 0.015, 0.06
+"""Gain in NCC from which the trained shape is kept unchanged, where painting bends the surface and where it does not.
+Its median over marble and rendered heads is 0.03 to 0.1, and 95 % of their surfaces have more than 0; on a shiny bronze
+it is -0.02, and 75 % have less than 0.005. Without painting, training follows nothing but that NCC, which then grows by
+more.
 """
 CHUNK = 1000
 """Points evaluated at once."""
 REACH = 0.1
 """Standard deviation of the Gaussian over which gains are averaged, in the frame of training."""
 FLAT = 0.05
-"""Weight of `LEAST_GAIN` itself in that average, so that the trained shape is kept where patches have no texture."""
+"""Weight of the least gain itself in that average, so that the trained shape is kept where patches have no texture."""
 CELLS = 24
 """Points along each side of the grid on which the average is tabulated."""
 
 
 @torch.no_grad()
 def keep_start(
-    field: HeadField, start: Float[Tensor, "x y z"], agreement: Agreement, poses: Float[Tensor, "views 3 4"]
+    field: HeadField,
+    start: Float[Tensor, "x y z"],
+    agreement: Agreement,
+    poses: Float[Tensor, "views 3 4"],
+    painting_share: float = 1.0,
 ) -> float:
     """Blends the trained signed distance with the initial one; returns the share of the initial one on the surface.
 
@@ -40,7 +46,9 @@ def keep_start(
         start: signed distances on its finest grid before training.
         agreement: compares the magnitudes of all views.
         poses: camera-to-world matrices, with the learned movements.
+        painting_share: how far painting bent the surface, see `view_dependence`.
     """
+    least_gain = LEAST_GAIN_WITHOUT_PAINTING + painting_share * (LEAST_GAIN - LEAST_GAIN_WITHOUT_PAINTING)
     trained = field.sdf_grids()
     points, *evidence = compare(field, trained, agreement, poses)
     start_points, *start_evidence = compare(field, start, agreement, poses)
@@ -51,8 +59,8 @@ def keep_start(
         ncc, texture = average(queries, points, *evidence)
         start_ncc, start_texture = average(queries, start_points, *start_evidence)
         texture = torch.minimum(texture, start_texture)
-        gain = (texture * (ncc - start_ncc) + FLAT * LEAST_GAIN) / (texture + FLAT)
-        return (gain / LEAST_GAIN).clamp(0, 1)
+        gain = (texture * (ncc - start_ncc) + FLAT * least_gain) / (texture + FLAT)
+        return (gain / least_gain).clamp(0, 1)
 
     axes = [torch.linspace(low, high, CELLS, device=start.device) for low, high in field.aabb.T.tolist()]
     cells = kept(torch.cartesian_prod(*axes)).reshape(1, 1, CELLS, CELLS, CELLS)

@@ -91,7 +91,7 @@ class PrivheadModel(Model):
     painted: bool = False
     """Whether training has painted colours that no neutral view shows, and not forgotten them since."""
     painting_share: float = 1.0
-    """Factor on the gradient that painted colours and magnitudes pass to the shape."""
+    """Factor on the gradient that painted colours and magnitudes pass to the shape and to the views' movements."""
 
     def populate_modules(self) -> None:
         """Builds head, operator and, for captures without masks, the background."""

@@ -77,7 +77,7 @@ class SurfaceRenderer(nn.Module):
             geometry: its shape.
             with_magnitude: whether magnitudes are wanted.
             shading: rays whose colours pass a gradient to the normals; by default all.
-            painting_share: factor on the gradient that colours and magnitudes pass to the shape.
+            painting_share: factor on the gradient that colours and magnitudes pass to shape and rays.
         """
         with torch.no_grad(), ray_bundle.origins.device:  # where Nerfstudio is to make its constants
             coarse = self.coarse(ray_bundle)
@@ -90,7 +90,7 @@ class SurfaceRenderer(nn.Module):
         t = surface_fraction(sdf[:, :-1], sdf[:, 1:], MIN_SLOPE * torch.maximum(distances.diff(dim=1), field.beta))
         normals = F.normalize(lerp_samples(gradient, t), dim=-1)
         surface_points = scale_gradient(lerp_samples(positions, t), painting_share)
-        directions = ray_bundle.directions[:, None].expand_as(surface_points)
+        directions = scale_gradient(ray_bundle.directions, painting_share)[:, None].expand_as(surface_points)
         shaded = normals if shading is None else torch.where(shading[:, None, None], normals, normals.detach())
         shaded = scale_gradient(shaded, painting_share)
         visible = weights.detach() > MIN_WEIGHT
