@@ -99,7 +99,7 @@ def test_a_config_that_asks_for_too_much(config: Path, name: str, value: str) ->
     [
         ("privhead", {"pixels.neutral_rays": 65_000, "model.num_samples": 1024}, "neutral-rays, .*num-samples"),
         ("privhead", {"pixels.neutral_rays_in_phase2": 65_000, "model.hidden_units": 2048}, "phase2, .*hidden-units"),
-        ("privhead", {"pixels.patches": 64, "pixels.patch_size": 32, "model.num_samples": 999}, "patches, .*patch-size"),
+        ("privhead", {"pixels.patches": 64, "pixels.patch_size": 32, "model.num_samples": 999}, "patches, .*size"),
         ("privhead", {"model.eval_num_rays_per_chunk": 10**6, "model.num_coarse_samples": 1000}, "rays-per-chunk, "),
         ("privhead-rgb", {"pixels.neutral_rays_in_phase2": 65_000, "model.num_samples": 1024}, "num-samples"),
         ("privhead-paper", {"pixels.neutral_rays": 20_000}, "neutral-rays, .*sampler.initial"),
