@@ -19,7 +19,6 @@ from textured_ball import SIDE, rotation_errors, write_photographs
 
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.raw import load_raw_capture, read_image
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.mesh.files import load_mesh, save_mesh
 from privhead_ns.operators import OperatorConfig
 
@@ -78,9 +77,8 @@ def kill_and_go_on(
     assert finished() == everything and not hidden(out)
 
 
-def test_prepare(tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "out"
-    write_demo_capture(data, 32)
+def test_prepare(demo_capture: Path, tmp_path: Path) -> None:
+    data, out = shutil.copytree(demo_capture, tmp_path / "data"), tmp_path / "out"
     edit(data, lambda content: content.update(frames=content["frames"][::3]))
     work = partial(kill_jobs.prepare, data, out)
     seconds = run(work)
