@@ -13,6 +13,7 @@ from privhead_ns.checkpoint import (
     fitting,
     is_painted,
     read_checkpoint,
+    unfinished_elsewhere,
     write_checkpoint,
 )
 from privhead_ns.errors import UserError
@@ -28,7 +29,7 @@ def forget(load_config: Path, load_step: int | None = None) -> str:
         load_step: step of the one checkpoint to rewrite; None for all.
 
     Returns:
-        What was done, and which checkpoints still hold such colours.
+        What was done, and which checkpoints still hold such colours, or may hold them.
 
     Raises:
         UserError: if there is no such run or checkpoint, its capture is not where config.yml says, or the method cannot
@@ -47,7 +48,10 @@ def forget(load_config: Path, load_step: int | None = None) -> str:
     remaining = [step for step, path in checkpoints(load_config.parent).items() if is_painted(path)]
     run = load_config.parent
     done = f"{run}: forgot the painted colours of {_steps(forgotten)}." if forgotten else f"{run}: nothing to forget."
-    return f"{done} {_steps(remaining).capitalize()} still has them." if remaining else done
+    if remaining:
+        done = f"{done} {_steps(remaining).capitalize()} still has them."
+    unfinished = [f"{path} may have them: another machine writes it." for path in unfinished_elsewhere(run)]
+    return " ".join([done, *unfinished])
 
 
 def _rewrite(pipeline: PrivheadPipeline, load_config: Path, path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Bounds of the numbers in a run's settings, so that none asks for more memory than a machine has."""
+"""Bounds of the numbers in a run's settings, and of their products, so that none asks for more memory than there is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,10 @@ from privhead_ns.errors import UserError
 
 LARGEST_GRID = 60_000_000
 """Points in one voxel grid, forty times as many as by default: 2 GB at 8 values each, four times that in training."""
+LARGEST_STEP = 3_000_000_000
+"""Values in the hidden layers of a step's samples, a thousand times as many as by default and 4 times as many as of
+`privhead-paper`: 75 GB at 25 bytes each, as measured in its training.
+"""
 
 BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
     "model": {
@@ -51,7 +55,7 @@ BOUNDS: dict[str, dict[str, tuple[float, float]]] = {
 
 
 def check_settings(pipeline: Any, source: Path | None = None) -> None:
-    """Checks the numbers of a run's settings against `BOUNDS`.
+    """Checks the numbers of a run's settings against `BOUNDS`, and their products against `LARGEST_STEP`.
 
     Args:
         pipeline: the pipeline's configuration.
@@ -60,11 +64,21 @@ def check_settings(pipeline: Any, source: Path | None = None) -> None:
     Raises:
         UserError: if one is out of bounds.
     """
+    prefix = "" if source is None else f"{source}: "
     for place, name, value, (low, high) in _bounded(pipeline):
         if not low <= value <= high:  # so NaN is refused, too
-            setting = f"pipeline.{place}.{name}"
-            shown = f"{source}: {setting}" if source is not None else f"--{setting.replace('_', '-')}"
-            raise UserError(f"{shown} must lie between {low:g} and {high:g}, not {_short(value)}; correct it.")
+            shown = _shown(f"{place}.{name}", source)
+            raise UserError(f"{prefix}{shown} must lie between {low:g} and {high:g}, not {_short(value)}; correct it.")
+    samples, rendered, sample_settings = _samples(pipeline.model)
+    units, layers = pipeline.model.hidden_units, getattr(pipeline.model, "hidden_layers", 2)
+    for rays, ray_settings in _rays(pipeline):
+        if rays * units * (samples + rendered * layers) > LARGEST_STEP:
+            settings = [*ray_settings, *sample_settings, "model.hidden_units"]
+            shown = ", ".join(_shown(setting, source) for setting in settings)
+            raise UserError(
+                f"{prefix}{rays:,} rays at a time with {samples:,} samples each and networks of {units:,} units take "
+                f"more memory than machines have: reduce some of {shown}."
+            )
 
 
 def check_grid(resolution: tuple[int, int, int]) -> None:
@@ -79,6 +93,31 @@ def check_grid(resolution: tuple[int, int, int]) -> None:
             f"A voxel grid of {points} points would be larger than {LARGEST_GRID:g} points: reduce "
             "--pipeline.model.max-voxels, or correct the head's box."
         )
+
+
+def _samples(model: Any) -> tuple[int, int, list[str]]:
+    """Returns the samples of a ray, how many of them are rendered, and the settings that they follow from."""
+    if (sampler := getattr(model, "sampler", None)) is None:
+        names = ["model.num_coarse_samples", "model.num_samples"]
+        return model.num_coarse_samples + model.num_samples, model.num_samples, names
+    rendered = sampler.rendered + sampler.extra + 2
+    names = [f"model.sampler.{name}" for name in ("initial", "added", "rounds", "rendered", "extra")]
+    return sampler.initial + sampler.rounds * sampler.added + rendered, rendered, names
+
+
+def _rays(pipeline: Any) -> Iterator[tuple[int, list[str]]]:
+    """Yields the rays of a step of each phase and of a part of a picture, and the settings that they follow from."""
+    pixels, place = pipeline.datamanager.pixel_sampler, "datamanager.pixel_sampler"
+    yield pixels.neutral_rays + pixels.silhouette_rays, [f"{place}.neutral_rays", f"{place}.silhouette_rays"]
+    names = [f"{place}.{name}" for name in ("neutral_rays_in_phase2", "patches", "patch_size")]
+    yield pixels.neutral_rays_in_phase2 + pixels.patches * pixels.patch_size**2, names
+    yield pipeline.model.eval_num_rays_per_chunk, ["model.eval_num_rays_per_chunk"]
+
+
+def _shown(setting: str, source: Path | None) -> str:
+    """Returns a setting as config.yml names it, or as a flag."""
+    setting = f"pipeline.{setting}"
+    return setting if source is not None else f"--{setting.replace('_', '-')}"
 
 
 def _bounded(pipeline: Any) -> Iterator[tuple[str, str, float, tuple[float, float]]]:

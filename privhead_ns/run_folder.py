@@ -11,6 +11,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from privhead_ns.errors import UserError
 
@@ -19,6 +20,8 @@ UNWRITABLE = {
     *(errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EIO),
 }
 """Errors of a disk that is full, read-only or forbidden, and of folders that cannot be made."""
+EVAL_SETUP = ("nerfstudio.utils.eval_utils", "eval_setup")
+"""Module and name of the function by which Nerfstudio's commands load a trained run."""
 
 
 def local_names() -> dict[str, str]:
@@ -52,13 +55,23 @@ def config_being_loaded() -> Path | None:
     Nerfstudio hands YAML the text of the file without its path, so only the frame of the caller knows that:
     `eval_setup`, which all commands on a trained run call, or `ns-train --load-config`.
     """
+    if (values := _caller(EVAL_SETUP)) is not None:
+        return values["config_path"]
+    values = _caller(("nerfstudio.scripts.train", "main"))
+    return values["config"].load_config if values is not None else None
+
+
+def run_being_evaluated() -> bool:
+    """Says whether the caller is Nerfstudio's `eval_setup`, which loads the latest checkpoint of a trained run."""
+    return _caller(EVAL_SETUP) is not None
+
+
+def _caller(function: tuple[str, str]) -> dict[str, Any] | None:
+    """Returns the local variables of the innermost caller of that module and name; None if there is none."""
     frame = inspect.currentframe()
     while frame is not None:
-        module, values = frame.f_globals.get("__name__"), frame.f_locals
-        if module == "nerfstudio.utils.eval_utils" and frame.f_code.co_name == "eval_setup":
-            return values["config_path"]
-        if module == "nerfstudio.scripts.train" and frame.f_code.co_name == "main":
-            return values["config"].load_config
+        if (frame.f_globals.get("__name__"), frame.f_code.co_name) == function:
+            return frame.f_locals
         frame = frame.f_back
     return None
 

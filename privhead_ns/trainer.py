@@ -29,7 +29,14 @@ from privhead_ns.model.model import PrivheadModel
 from privhead_ns.parent import end_with_starter
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
 from privhead_ns.random_state import random_state, set_random_state
-from privhead_ns.run_folder import anonymous_host, config_being_loaded, disk_errors, portable, resolved
+from privhead_ns.run_folder import (
+    anonymous_host,
+    config_being_loaded,
+    disk_errors,
+    portable,
+    resolved,
+    run_being_evaluated,
+)
 
 FINITE_LOSS_INTERVAL = 10
 """Steps between two checks for a finite loss, each of which synchronises the GPU; NaN persists once it occurs."""
@@ -91,6 +98,20 @@ class PrivheadTrainerConfig(TrainerConfig):
     def get_base_dir(self) -> Path:
         """Returns the run's folder."""
         return super().get_base_dir() if self.run_folder is None else self.run_folder
+
+    def get_checkpoint_dir(self) -> Path:
+        """Returns the folder of the run's checkpoints.
+
+        Before ns-viewer, ns-eval, ns-export or ns-render loads the latest of them, which reports nothing of a broken
+        one but a traceback, it is read here.
+
+        Raises:
+            UserError: if that one is broken, or there is none.
+        """
+        folder = super().get_checkpoint_dir()
+        if run_being_evaluated():
+            read_checkpoint(find_checkpoint(folder, None, "--load-config needs a run that has been trained")[1])
+        return folder
 
     def portable(self) -> PrivheadTrainerConfig:
         """Returns the config as stored: paths relative to the run's folder, and no flags of a resume."""

@@ -118,12 +118,12 @@ def export(config: Path, path: Path) -> None:
     export_mesh(config, path, 64, millimetres=False)
 
 
-def prepare(data: Path, output_dir: Path) -> None:
-    """Prepares a capture that has cameras."""
+def prepare(data: Path, output_dir: Path, masks: Path | None = None) -> None:
+    """Prepares a capture that has cameras, or photographs that have masks."""
     from privhead_ns.prepare.prepare import prepare as make_capture
     from privhead_ns.prepare.wishes import Wishes
 
-    make_capture(data, output_dir, Wishes(), QUIET)
+    make_capture(data, output_dir, Wishes(masks=masks), QUIET)
 
 
 def copied_training(finished: Path, log: Path) -> Callable[..., Any]:

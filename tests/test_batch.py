@@ -84,12 +84,16 @@ def stub(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return trained
 
 
-def test_trains_and_exports_two_at_a_time_and_names_one_that_fails(captures: Path, tmp_path: Path) -> None:
+def test_trains_and_exports_in_a_worker_and_names_one_that_fails(
+    captures: Path, tmp_path: Path, forked_training: None
+) -> None:
     torn = shutil.copytree(captures / "other", tmp_path / "torn")
     for path in (torn / "masks").iterdir():
         Image.new("L", Image.open(path).size).save(path)  # a whole capture, but of no head
-    workers = Processes([{"OMP_NUM_THREADS": "1"}] * 2)
-    good, bad = run_batch([captures / "good", torn], tmp_path / "out", SETTINGS, workers, QUIET)
+    workers = Processes([{"OMP_NUM_THREADS": "1"}])
+    (good,) = run_batch([captures / "good"], tmp_path / "out", SETTINGS, workers, QUIET)
+    again, bad = run_batch([captures / "good", torn], tmp_path / "out", SETTINGS, Here(), QUIET)
+    assert again == good
     assert (good.head, good.status, good.error, bad.head, bad.status) == ("good", "trained", None, "torn", "failed")
     assert "ns-train ended with status 1" in (bad.error or "") and "read torn.log" in (bad.error or "")
     assert "No point lies inside the silhouettes" in (bad.error or "")

@@ -61,6 +61,7 @@ def short(forked_training: None) -> Iterator[None]:
         patch.setattr(benchmark_training, "train", train)
         patch.setattr(benchmark_settings, "PhaseSchedule", partial(PhaseSchedule, phase1_steps=PHASE1))
         patch.setattr(benchmark, "RESOLUTION", 48)
+        patch.setattr("privhead_ns.mesh.evaluate.RAYS", 48)
         yield
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -12,21 +13,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import forked
 import pytest
 from raw_folder import write_raw_capture
 
 import privhead_ns.capture.protect as module
 from privhead_ns.cli import entrypoint
 from privhead_ns.errors import UserError
-
-PROTECT_AND = """
-import resource, signal, sys
-import privhead_ns.capture.protect as module
-from privhead_ns.cli import entrypoint
-{change}
-sys.argv = ["privhead", "protect", "--data", sys.argv[1], "--output-dir", sys.argv[2]]
-entrypoint()
-"""
 
 
 @pytest.fixture
@@ -72,27 +65,31 @@ def test_signals_leave_nothing_and_no_traceback(
     assert "Traceback" not in capfd.readouterr().err
 
 
+def be_killed_on_the_way() -> None:
+    module.magnitude_image = lambda *_: signal.raise_signal(signal.SIGKILL)
+
+
 def test_the_start_after_a_kill_removes_what_is_left(tmp_path: Path) -> None:
     raw, out = write_raw_capture(tmp_path / "raw"), tmp_path / "out"
-    kill = "module.magnitude_image = lambda *_: signal.raise_signal(signal.SIGKILL)"
-    ended = subprocess.run([sys.executable, "-c", PROTECT_AND.format(change=kill), raw, out], capture_output=True)
+    ended = forked.run(["privhead", "protect", "--data", raw, "--output-dir", out], before=be_killed_on_the_way)
     assert ended.returncode == -signal.SIGKILL
     assert len(list(tmp_path.iterdir())) == 2
     module.protect(raw, out, module.OperatorConfig())
     assert sorted(tmp_path.iterdir()) == [out, raw]
 
 
+def write_little() -> None:
+    """Limits the size of files, which stands for a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+
+
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    """A limit on the size of files stands for it."""
     raw, out = write_raw_capture(tmp_path / "raw"), tmp_path / "out"
-    limit = "resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))"
-    ended = subprocess.run(
-        [sys.executable, "-c", PROTECT_AND.format(change=limit), raw, out], capture_output=True, text=True
-    )
+    ended = forked.run(["privhead", "protect", "--data", raw, "--output-dir", out], before=write_little)
     assert ended.returncode == 1
-    assert ended.stderr.strip().splitlines() == [
-        f"{out}: File too large; free space or choose a path that can be read and written."
-    ]
+    *progress, sentence = ended.stdout.strip().splitlines()
+    assert sentence == f"{out}: File too large; free space or choose a path that can be read and written."
+    assert "Traceback" not in ended.stdout and all("%" in line for line in progress)
     assert list(tmp_path.iterdir()) == [raw]
 
 

@@ -9,12 +9,12 @@ import multiprocessing
 import os
 import random
 import subprocess
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import cv2
+import forked
 import numpy as np
 import pytest
 import trimesh
@@ -29,7 +29,6 @@ from privhead_ns.mesh.files import load_mesh, save_mesh
 from privhead_ns.operators import OperatorConfig
 
 KILLS = 100 if settings.default is not None and settings.default.max_examples > 1000 else 4
-PRIVHEAD = Path(sysconfig.get_path("scripts")) / "privhead"
 
 
 def kill_at_random(work: Callable[[], object], check: Callable[[], None], seed: int) -> None:
@@ -111,11 +110,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_full_and_read_only_disks(small_disk: Path, tmp_path: Path) -> None:
     raw = write_raw_capture(tmp_path / "raw")
-    command = [PRIVHEAD, "protect", "--data", raw, "--output-dir", small_disk / "out"]
-    full = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert full.returncode == 1 and "No space left on device; free space" in full.stderr
-    assert len(full.stderr.strip().splitlines()) == 1 and not list(small_disk.iterdir())
+    command = ["privhead", "protect", "--data", raw, "--output-dir", small_disk / "out"]
+    full = forked.run(command)
+    assert full.returncode == 1 and "No space left on device; free space" in full.stdout
+    assert "Traceback" not in full.stdout and not list(small_disk.iterdir())
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    locked = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert locked.returncode == 1 and "cannot be written to" in locked.stderr
-    assert len(locked.stderr.strip().splitlines()) == 1
+    locked = forked.run(command)
+    assert locked.returncode == 1 and "cannot be written to" in locked.stdout
+    assert len(locked.stdout.strip().splitlines()) == 1, "told before any work"

@@ -15,12 +15,15 @@ import trimesh
 from kill_jobs import kill_at_random, run
 from PIL import Image
 from raw_folder import edit, write_raw_capture
+from textured_ball import SIDE, rotation_errors, write_photographs
 
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.raw import load_raw_capture, read_image
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.mesh.files import load_mesh, save_mesh
 from privhead_ns.operators import OperatorConfig
+
+VIEWS = 8
+"""Photographs of the ball, side by side, that are enough for COLMAP."""
 
 
 @pytest.fixture(scope="module")
@@ -74,9 +77,8 @@ def kill_and_go_on(
     assert finished() == everything and not hidden(out)
 
 
-def test_prepare(tmp_path: Path) -> None:
-    data, out = tmp_path / "data", tmp_path / "out"
-    write_demo_capture(data, 32)
+def test_prepare(demo_capture: Path, tmp_path: Path) -> None:
+    data, out = shutil.copytree(demo_capture, tmp_path / "data"), tmp_path / "out"
     edit(data, lambda content: content.update(frames=content["frames"][::3]))
     work = partial(kill_jobs.prepare, data, out)
     seconds = run(work)
@@ -93,6 +95,37 @@ def test_prepare(tmp_path: Path) -> None:
     kill_at_random(work, check, seconds, seed=5)
     run(work)
     assert set(tmp_path.iterdir()) == {data, out}
+
+
+@pytest.mark.skipif(not kill_jobs.LONG, reason="three seconds a kill: with --hypothesis-profile=long")
+def test_prepare_from_photographs(tmp_path: Path) -> None:
+    ball, out = tmp_path / "ball", tmp_path / "out"
+    true = write_photographs(ball)[:VIEWS]
+    for path in sorted((ball / "images").iterdir())[VIEWS:]:
+        path.unlink()
+    work = partial(kill_jobs.prepare, ball / "images", out, ball / "masks")
+
+    def check_capture() -> None:
+        frames = load_raw_capture(out).frames
+        assert [read_image(frame)[0].shape for frame in frames] == [(SIDE, SIDE, 3)] * VIEWS
+        assert rotation_errors([frame.camera_to_world for frame in frames], true).max() < 1.0
+        assert {path.name for path in out.iterdir()} == {"images", "masks", "sheet.png", "transforms.json"}
+        shutil.rmtree(out)
+
+    def check(done: bool) -> None:
+        left = [path for path in tmp_path.iterdir() if path not in (ball, out)]
+        assert not (done and left), "what is kept for the next call is removed at the end"
+        assert out.exists() or not done
+        assert len([path for path in left if ".tmp-" in path.name]) <= 1, "each start removes what the one before left"
+        assert all(path.name.startswith(".out.") and path.stat().st_mode & 0o077 == 0 for path in left)
+        if out.exists():
+            check_capture()
+
+    seconds = run(work)
+    check(True)
+    kill_at_random(work, check, seconds, seed=9)
+    run(work)
+    check(True)
 
 
 def test_benchmark(head: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -19,9 +20,10 @@ from kill_jobs import STEPS, kill_at_random, run
 from raw_folder import write_raw_capture
 
 from privhead_ns.capture.protect import protect
-from privhead_ns.checkpoint import checkpoints, is_painted, read_checkpoint, write_checkpoint
+from privhead_ns.checkpoint import checkpoints, is_painted, read_checkpoint, this_machine, write_checkpoint
 from privhead_ns.errors import UserError
 from privhead_ns.folders import runs
+from privhead_ns.forget import forget
 from privhead_ns.mesh.export import load_model, surface, warn_of_earlier
 from privhead_ns.mesh.files import load_mesh
 from privhead_ns.operators import OperatorConfig
@@ -122,11 +124,40 @@ def test_an_export_that_is_killed_leaves_no_half_mesh(stopped: Path, tmp_path: P
 
 def test_the_next_command_on_a_run_removes_what_a_killed_one_left(stopped: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(stopped, tmp_path / "run")
-    ours = copy / f".step-000000009-{os.getppid()}.part"  # of a process that runs
-    for name in (".step-000000009-999999999.part", ".step-000000009.ckpt.part", ours.name):
+    here = f".step-000000009-{this_machine()}-"
+    ours = copy / f"{here}{os.getppid()}.part"  # of a process that runs
+    for name in (f"{here}999999999.part", ".step-000000009-999999999.part", ".step-000000009.ckpt.part", ours.name):
         (copy / name).write_bytes(b"half a checkpoint")
     load_model(copy / "config.yml")
     assert hidden(copy) == {ours.name}
+
+
+def test_what_another_machine_writes_on_a_shared_disk_is_left_for_a_day(
+    stopped: Path, capture: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = shutil.copytree(stopped, capture.parent / "shared" / RUN)
+    written: list[Path] = []
+
+    def killed(content: object, path: Path) -> None:
+        path.write_bytes(b"half a checkpoint")
+        written.append(path.rename(path.with_name(path.name.replace(str(os.getpid()), "999999999"))))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as elsewhere, pytest.raises(KeyboardInterrupt):
+        elsewhere.setattr(platform, "node", lambda: "secret-host")
+        elsewhere.setattr(torch, "save", killed)
+        write_checkpoint({}, copy / "nerfstudio_models" / "step-000000009.ckpt")
+    (theirs,) = written
+    assert "secret" not in theirs.name and hidden(copy) == {theirs.name}
+    load_model(copy / "config.yml")
+    assert hidden(copy) == {theirs.name}
+    warn_of_earlier(copy / "config.yml")
+    assert f"{theirs.name}wasbegunbyanothermachine" in "".join(capsys.readouterr().out.split())
+    assert f"{theirs} may have them" in forget(copy / "config.yml")
+
+    os.utime(theirs, (time.time() - 2 * 86400,) * 2)
+    load_model(copy / "config.yml")
+    assert not hidden(copy)
 
 
 def test_a_run_tells_of_all_its_painted_checkpoints(

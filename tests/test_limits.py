@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,41 @@ def test_a_config_that_asks_for_too_much(config: Path, name: str, value: str) ->
         config.write_text(text)
     assert {path.name for path in config.parent.parent.iterdir()} == {"x"}
     assert not config.with_name("x.ply").exists()
+
+
+@pytest.mark.parametrize(
+    ("method", "changes", "flags"),
+    [
+        ("privhead", {"pixels.neutral_rays": 65_000, "model.num_samples": 1024}, "neutral-rays, .*num-samples"),
+        ("privhead", {"pixels.neutral_rays_in_phase2": 65_000, "model.hidden_units": 2048}, "phase2, .*hidden-units"),
+        ("privhead", {"pixels.patches": 64, "pixels.patch_size": 32, "model.num_samples": 999}, "patches, .*size"),
+        ("privhead", {"model.eval_num_rays_per_chunk": 10**6, "model.num_coarse_samples": 1000}, "rays-per-chunk, "),
+        ("privhead-rgb", {"pixels.neutral_rays_in_phase2": 65_000, "model.num_samples": 1024}, "num-samples"),
+        ("privhead-paper", {"pixels.neutral_rays": 20_000}, "neutral-rays, .*sampler.initial"),
+        ("privhead-paper", {"sampler.rounds": 100, "sampler.added": 1000}, "sampler.rounds"),
+    ],
+)  # fmt: skip
+def test_rays_and_samples_that_are_too_many_together(
+    config: Path, method: str, changes: dict[str, int], flags: str
+) -> None:
+    for share in (0.1, 1):
+        settings: Any = deepcopy(all_methods[method])
+        settings.pipeline.datamanager.data = read_config_file(config).pipeline.datamanager.data
+        for name, value in changes.items():
+            place, _, name = name.partition(".")
+            model, pixels = settings.pipeline.model, settings.pipeline.datamanager.pixel_sampler
+            if place == "sampler":
+                model.sampler = replace(model.sampler, **{name: int(value * share)})
+            else:
+                setattr(model if place == "model" else pixels, name, int(value * share))
+        if share < 1:
+            check_settings(settings.pipeline)
+    settings.output_dir = config.parent / "never"
+    with pytest.raises(UserError, match=rf"^[\d,]+ rays .* more memory than machines have: reduce .*{flags}.*\.$"):
+        settings.save_config()
+    assert not settings.output_dir.exists()
+    with pytest.raises(UserError, match=rf"^x/config\.yml: .* reduce some of pipeline\.{'.*'}_"):
+        check_settings(settings.pipeline, Path("x/config.yml"))
 
 
 def test_a_checkpoint_with_a_thin_box(config: Path) -> None:

@@ -96,7 +96,9 @@ def test_nothing_but_the_capture_is_left_and_its_owner_alone_reads_it(prepared: 
 
 
 def test_a_turntable_in_a_still_room_comes_out_right(tmp_path: Path) -> None:
-    true = write_photographs(tmp_path / "ball", turntable=True)
+    true = write_photographs(tmp_path / "ball", turntable=True)[:FEWER]
+    for path in sorted((tmp_path / "ball/images").iterdir())[FEWER:]:
+        path.unlink()
     prepare(tmp_path / "ball/images", tmp_path / "raw", Wishes(), QUIET)
     assert len(poses_of(tmp_path / "raw")) == len(true)
     assert rotation_errors(poses_of(tmp_path / "raw"), true).max() < 1.0

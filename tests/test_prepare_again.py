@@ -15,7 +15,6 @@ from privhead_ns.capture import picture_files
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture, read_image, read_unsure
-from privhead_ns.demo.capture import write_demo_capture
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.prepare.prepare import prepare
@@ -28,10 +27,9 @@ UNSURE = {3: slice(10, 14), 7: slice(0, 32)}
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo(demo_capture: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A raw capture of ten views."""
-    folder = tmp_path_factory.mktemp("demo") / "raw"
-    write_demo_capture(folder, 32)
+    folder = shutil.copytree(demo_capture, tmp_path_factory.mktemp("demo") / "raw")
     edit(folder, lambda content: content.update(frames=content["frames"][::3]))
     return folder
 

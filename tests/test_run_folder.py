@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +122,43 @@ def test_a_copied_run_is_exported_without_its_capture(machine: Machine, tmp_path
         load_model(config, 2)  # though the original has it
     with pytest.raises(UserError, match=r"There is no protected capture at .* put it or a link to it there"):
         eval_setup(config, test_mode="inference")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
+    "truncated": (lambda path: os.truncate(path, path.stat().st_size // 2), "cannot be read"),
+    "empty": (lambda path: os.truncate(path, 0), "cannot be read"),
+    "another file": (lambda path: torch.save({}, path), "is no checkpoint of ns-train"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_nerfstudio_names_a_broken_checkpoint_before_it_builds_anything(
+    machine: Machine, tmp_path: Path, at_home: None, kind: str
+) -> None:
+    change, words = BROKEN[kind]
+    run = shutil.copytree(machine.config.parent, tmp_path / "run")  # without its capture
+    change(checkpoints(run)[4])
+    with pytest.raises(UserError, match=rf"step-000000004\.ckpt {words}.*; remove it, or copy it again\.$"):
+        eval_setup(run / "config.yml", test_mode="inference")
+
+
+@pytest.mark.parametrize(
+    ("command", "flags"), [("ns-viewer", []), ("ns-eval", []), ("ns-export", ["tsdf", "--output-dir", "x"])]
+)
+def test_nerfstudios_commands_tell_a_broken_checkpoint_in_a_sentence(
+    machine: Machine, tmp_path: Path, command: str, flags: list[str]
+) -> None:
+    run = shutil.copytree(machine.config.parent, tmp_path / "run")
+    os.truncate(checkpoints(run)[4], 1000)
+    environment = os.environ | machine.environment
+    result = forked.run([command, *flags, "--load-config", run / "config.yml"], env=environment, before=rename_host)
+    assert result.returncode == 1
+    assert result.stdout.endswith("step-000000004.ckpt cannot be read (RuntimeError); remove it, or copy it again.\n")
+    assert "Traceback" not in result.stdout
+    shutil.rmtree(run / "nerfstudio_models")
+    if command == "ns-eval":
+        result = forked.run([command, "--load-config", run / "config.yml"], env=environment, before=rename_host)
+        assert result.returncode == 1 and "There is no checkpoint in" in result.stdout
 
 
 def test_of_several_runs_the_newest_is_exported(

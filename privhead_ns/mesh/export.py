@@ -13,7 +13,15 @@ import trimesh
 from nerfstudio.utils.rich_utils import CONSOLE
 
 from privhead_ns.capture.raw import load_raw_capture
-from privhead_ns.checkpoint import EXTRA_STATE, checkpoints, find_checkpoint, fitting, is_painted, read_checkpoint
+from privhead_ns.checkpoint import (
+    EXTRA_STATE,
+    checkpoints,
+    find_checkpoint,
+    fitting,
+    is_painted,
+    read_checkpoint,
+    unfinished_elsewhere,
+)
 from privhead_ns.data.description import restore
 from privhead_ns.data.frame import TrainingFrame
 from privhead_ns.errors import UserError
@@ -125,13 +133,21 @@ def load_model(load_config: Path, load_step: int | None = None) -> PrivheadModel
 
 
 def warn_of_earlier(load_config: Path) -> None:
-    """Prints which earlier checkpoints of a run hold colours painted on the face: a killed training may leave some."""
-    for path in list(checkpoints(load_config.parent).values())[:-1]:
+    """Prints which earlier checkpoints of a run hold colours painted on the face: a killed training may leave some.
+
+    One that another machine has not finished may hold them, too.
+    """
+    run, warnings = load_config.parent, []
+    for path in list(checkpoints(run).values())[:-1]:
         with suppress(UserError):  # a broken one
             if is_painted(path):
                 advice = "run `privhead forget` before the run leaves this machine."
-                warning = f"{path} holds colours that training painted on what is sensitive: {advice}"
-                CONSOLE.print(warning, style="bold yellow", soft_wrap=True, highlight=False)
+                warnings.append(f"{path} holds colours that training painted on what is sensitive: {advice}")
+    for path in unfinished_elsewhere(run):
+        advice = "remove it before the run leaves this machine, unless a training there still writes it."
+        warnings.append(f"{path} was begun by another machine and may hold painted colours: {advice}")
+    for warning in warnings:
+        CONSOLE.print(warning, style="bold yellow", soft_wrap=True, highlight=False)
 
 
 @torch.no_grad()
