@@ -74,11 +74,18 @@ class PrivheadPipeline(VanillaPipeline):
         assert dataset is not None
         views = [index for index, hidden in enumerate(dataset.protected) if hidden] or list(range(len(dataset)))
         pose = dataset.cameras.camera_to_worlds[views[len(views) // 2]]
-        self.opening_view = OpeningView(pose, dataset.scene_box.aabb.mean(dim=0))
+        self.opening_view = OpeningView(pose, self.looks_at(pose, dataset))
         if self.test_mode == "val" and isinstance(self.model.field, HeadField):
             self.look_at_views(dataset)
         self.progress = ViewerText("Training", "not started", disabled=True)
         self.set_step(0)
+
+    def looks_at(self, pose: Float[Tensor, "3 4"], dataset: PrivheadDataset) -> Float[Tensor, "3"]:
+        """Returns what a camera looks at: the middle of the head's box, or of a room a point before the camera."""
+        low, high = dataset.scene_box.aabb
+        if cast(PrivheadModel, self.model).room:
+            return pose[:, 3] - pose[:, 2] * (high - low).max() / 4
+        return (low + high) / 2
 
     def look_at_views(self, dataset: PrivheadDataset) -> None:
         """Passes magnitudes and cameras to the model, and initialises its field from silhouettes and template."""
@@ -92,7 +99,8 @@ class PrivheadPipeline(VanillaPipeline):
         if (sdf := start_sdf(dataset)) is not None:
             head = cast(HeadField, self.model.field)
             head.start_as(sdf)
-            self.start = head.sdf_grids().detach()
+            if not cast(PrivheadModel, self.model).room:  # whose walls are a guess
+                self.start = head.sdf_grids().detach()
 
     def set_step(self, step: int) -> None:
         """Sets phase, loss weights, β and the viewer's text for a step."""
@@ -185,12 +193,13 @@ class PrivheadPipeline(VanillaPipeline):
         optimizers = attributes.optimizers
         assert optimizers is not None and self.datamanager.train_dataset is not None
         hides_views = any(self.datamanager.train_dataset.protected)
-        masked = cast(PrivheadModel, self.model).background is None  # else training starts far from the head
+        model = cast(PrivheadModel, self.model)
+        masked = model.background is None and not model.room  # else training starts far from the surface
 
         def start_step(step: int) -> None:
             self.set_step(step)
             if self.config.phases.phase(step) == 2 and hides_views:
-                cast(PrivheadModel, self.model).painted = True
+                model.painted = True
             for name, optimizer in optimizers.optimizers.items():
                 config, factor = optimizers.config[name]["optimizer"], self.config.phases.learning_rate(step, name)
                 for group in optimizer.param_groups:

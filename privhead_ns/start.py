@@ -1,4 +1,4 @@
-"""The initial shape of training: the visual hull of the silhouettes, the template, or both."""
+"""The initial shape of training: the visual hull of the silhouettes, the template, or both; of a room, its walls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.data.frame import TrainingFrame
+from privhead_ns.model.room import walls_sdf
 from privhead_ns.model.template import template_sdf
 from privhead_ns.model.visual_hull import Silhouette, hull_sdf
 from privhead_ns.template.files import read_template
@@ -23,10 +24,12 @@ Sdf = Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]
 
 
 def start_sdf(dataset: PrivheadDataset) -> Sdf | None:
-    """Returns the initial signed distance in the frame of training; None without silhouettes and template.
+    """Returns the initial signed distance in the frame of training; None of a head without silhouettes and template.
 
-    With silhouettes and a template it is that of the intersection of the hull and the template enlarged by `SLACK`.
+    That of a room is positive in its free space. With silhouettes and a template it is that of the intersection of the hull and the template enlarged by `SLACK`.
     """
+    if dataset.metadata["subject"] == "room":
+        return lambda points: walls_sdf(points, dataset.scene_box.aabb)
     bounds: list[Sdf] = []
     if silhouettes := _silhouettes(dataset):
         bounds.append(lambda points: hull_sdf(points, silhouettes))

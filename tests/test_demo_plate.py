@@ -15,9 +15,9 @@ from privhead_ns.capture.protect import magnitude_image
 from privhead_ns.demo import plate
 from privhead_ns.demo.capture import exact_mesh
 from privhead_ns.demo.letters import STROKES, letter_distance
-from privhead_ns.demo.photograph import FOCAL, photograph, trace
+from privhead_ns.demo.photograph import photograph, trace
 from privhead_ns.demo.reading import ALPHABET, Reading, read_mesh, read_pictures
-from privhead_ns.demo.scene import View
+from privhead_ns.demo.scene import PORTRAIT_LENS, View
 from privhead_ns.demo.scenes import PLATE, SCENES
 from privhead_ns.operators import GradientMagnitude
 
@@ -29,7 +29,7 @@ def mesh() -> trimesh.Trimesh:
 
 def front_camera(size: int) -> PosedCamera:
     pose = View(4, 6, True).camera_to_world
-    return PosedCamera(pose, Intrinsics(size, size, FOCAL * size, FOCAL * size, size / 2, size / 2))
+    return PosedCamera(pose, Intrinsics(size, size, PORTRAIT_LENS * size, PORTRAIT_LENS * size, size / 2, size / 2))
 
 
 def test_distance_to_letters_is_known_where_a_ruler_tells() -> None:

@@ -12,9 +12,8 @@ from rich.table import Table
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.demo.capture import write_demo_capture
-from privhead_ns.demo.plate_report import read_plate, reading_table
+from privhead_ns.demo.reading_report import read_letters, reading_table
 from privhead_ns.demo.scene import Scene
-from privhead_ns.demo.scenes import PLATE
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, make_private
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
@@ -61,7 +60,7 @@ def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
     for phase, step in borders.items():
         path = output_dir / f"{scene.subject}{'' if step is None else '-phase1'}.ply"
         meshes[phase] = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
-    readings = read_plate(raw, protected, run, meshes) if scene is PLATE else None
+    readings = read_letters(scene.lettering, raw, protected, run, meshes) if scene.lettering else None
     run.keep_last_checkpoint()  # earlier ones of phase 2 hold the colours painted on what is sensitive
     evaluations = {phase: evaluate(mesh, raw) for phase, mesh in meshes.items()}
     capture = load_protected_capture(protected)

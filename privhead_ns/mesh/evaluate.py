@@ -221,7 +221,7 @@ def table(evaluation: Evaluation) -> Table:
 def load_truth(data: Path) -> Truth:
     """Reads a raw capture's ground truth, cameras and, where it has them, scale, subject, region and axes.
 
-    capture.json may hold `subject` ("object"; "head" by default), `nose_tip`, which makes the face the region, or else
+    capture.json may hold `subject` ("object" or "room"; "head" by default), `nose_tip`, which makes the face the region, or else
     `region` with `name`, `centre` and `radius_mm`, `up_axis` and `face_axis`.
 
     Without axes, up is the cameras' mean up, and the face looks towards the cameras of the sensitive frames.
@@ -249,7 +249,9 @@ def load_truth(data: Path) -> Truth:
     face = _unit(face - face @ up * up)
     subject = info.get("subject", "head")
     if subject not in get_args(Subject):
-        raise UserError(f'subject in {data / "capture.json"} must be "head" or "object", not {subject!r}.')
+        raise UserError(
+            f"subject in {data / 'capture.json'} must be one of {', '.join(get_args(Subject))}, not {subject!r}."
+        )
     region = _read_region(info, capture.origin)
     return Truth(mesh, cameras, capture.mm_per_unit, subject, region, face, up, capture.origin)
 
