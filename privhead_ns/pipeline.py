@@ -30,6 +30,7 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.keep_start import keep_start
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.opening_view import OpeningView
+from privhead_ns.model.room import free_space_sdf
 from privhead_ns.optimizer import DampedAdamConfig
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.start import start_sdf
@@ -95,12 +96,13 @@ class PrivheadPipeline(VanillaPipeline):
         lenses = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
         magnitudes, interior = (torch.stack([view[key][..., 0] for view in views]) for key in wanted)
         agreement = Agreement(magnitudes, interior, cameras.camera_to_worlds, lenses)
-        cast(PrivheadModel, self.model).compare_patches(agreement)
-        if (sdf := start_sdf(dataset)) is not None:
-            head = cast(HeadField, self.model.field)
+        model, head = cast(PrivheadModel, self.model), cast(HeadField, self.model.field)
+        model.compare_patches(agreement)
+        if model.room:
+            head.start_as(free_space_sdf(agreement, dataset.scene_box.aabb), largest_body=False)
+        elif (sdf := start_sdf(dataset)) is not None:
             head.start_as(sdf)
-            if not cast(PrivheadModel, self.model).room:  # whose walls are a guess
-                self.start = head.sdf_grids().detach()
+            self.start = head.sdf_grids().detach()
 
     def set_step(self, step: int) -> None:
         """Sets phase, loss weights, β and the viewer's text for a step."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.data.frame import TrainingFrame
-from privhead_ns.model.room import walls_sdf
 from privhead_ns.model.template import template_sdf
 from privhead_ns.model.visual_hull import Silhouette, hull_sdf
 from privhead_ns.template.files import read_template
@@ -28,8 +27,6 @@ def start_sdf(dataset: PrivheadDataset) -> Sdf | None:
 
     That of a room is positive in its free space. With silhouettes and a template it is that of the intersection of the hull and the template enlarged by `SLACK`.
     """
-    if dataset.metadata["subject"] == "room":
-        return lambda points: walls_sdf(points, dataset.scene_box.aabb)
     bounds: list[Sdf] = []
     if silhouettes := _silhouettes(dataset):
         bounds.append(lambda points: hull_sdf(points, silhouettes))

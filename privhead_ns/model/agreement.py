@@ -109,7 +109,14 @@ class Agreement(nn.Module):
         to_cameras = F.normalize(poses[:, :, 3] - places[:, None], dim=-1)
         cosine, chosen = (to_cameras * normals[:, None]).sum(dim=-1).topk(min(FRONTAL, len(poses)), dim=1)
         patches = self.patches(places, normals, chosen, poses)
-        seen = (patches.seen & (cosine > FRONTAL_FACING)).float()
+        return self.of_patches(patches, patches.seen & (cosine > FRONTAL_FACING))
+
+    @staticmethod
+    def of_patches(
+        patches: Patches, shown: Bool[Tensor, "n views"]
+    ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
+        """Returns the mean NCC over all pairs of views that show each patch, and the weight, as `among_views` does."""
+        seen = shown.float()
         count = seen.sum(dim=1)
         values = patches.values - patches.values.mean(dim=-1, keepdim=True)
         variance = values.square().mean(dim=-1)
