@@ -25,15 +25,13 @@ from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManage
 from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.data.description import PLAIN
 from privhead_ns.errors import UserError
-from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.keep_start import keep_start
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.opening_view import OpeningView
-from privhead_ns.model.room import free_space_sdf
 from privhead_ns.optimizer import DampedAdamConfig
 from privhead_ns.phases import PhaseSchedule
-from privhead_ns.start import start_sdf
+from privhead_ns.start import compare_views, start_sdf
 
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
 SILHOUETTE_TOLERANCE = 1.3
@@ -44,6 +42,9 @@ BATCHES = 80
 """Batches of pixels, as training draws them, over which that error is averaged."""
 TOLD = 0.5
 """Share of the surface from which on training says that it kept the start."""
+ROOM_RATE = 2.0
+"""Factor on the learning rate of a room's signed distance: its start is farther from the walls than a hull from a head.
+"""
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 
 
@@ -90,19 +91,13 @@ class PrivheadPipeline(VanillaPipeline):
 
     def look_at_views(self, dataset: PrivheadDataset) -> None:
         """Passes magnitudes and cameras to the model, and initialises its field from silhouettes and template."""
-        cameras = dataset.cameras.to("cpu")
-        wanted = ("magnitude", "interior")
-        views = [{key: view[key] for key in wanted} for view in (dataset[index] for index in range(len(dataset)))]
-        lenses = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
-        magnitudes, interior = (torch.stack([view[key][..., 0] for view in views]) for key in wanted)
-        agreement = Agreement(magnitudes, interior, cameras.camera_to_worlds, lenses)
+        agreement = compare_views(dataset)
         model, head = cast(PrivheadModel, self.model), cast(HeadField, self.model.field)
+        if (sdf := start_sdf(dataset, agreement)) is not None:
+            head.start_as(sdf, largest_body=not model.room)
+            if not model.room:  # whose start is too rough to go back to
+                self.start = head.sdf_grids().detach()
         model.compare_patches(agreement)
-        if model.room:
-            head.start_as(free_space_sdf(agreement, dataset.scene_box.aabb), largest_body=False)
-        elif (sdf := start_sdf(dataset)) is not None:
-            head.start_as(sdf)
-            self.start = head.sdf_grids().detach()
 
     def set_step(self, step: int) -> None:
         """Sets phase, loss weights, β and the viewer's text for a step."""
@@ -208,6 +203,7 @@ class PrivheadPipeline(VanillaPipeline):
                     group["lr"] = config.lr * factor
                     if isinstance(config, DampedAdamConfig):
                         group["damping"] = config.damping * masked
+                        group["lr"] *= ROOM_RATE if model.room else 1.0
 
         def end_step(step: int) -> None:
             if step + 1 == self.config.phases.total_steps:

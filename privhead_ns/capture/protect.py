@@ -19,7 +19,7 @@ from privhead_ns.capture.mask_files import check_masks_complete, unused_mask, wi
 from privhead_ns.capture.preview import save_preview
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE, load_protected_capture
 from privhead_ns.capture.raw import RawCapture, load_raw_capture
-from privhead_ns.capture.room import RoomBox, check_flags, check_no_masks, plan_room, room_box
+from privhead_ns.capture.room import RoomBox, check_cameras_inside, check_flags, check_no_masks, plan_room, room_box
 from privhead_ns.capture.sensitivity import Vector, classify, matches
 from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.summary import ProtectSummary
@@ -114,6 +114,7 @@ def protect(
     if room:
         found = room_box(capture) if aabb is None else RoomBox(aabb, "given by --box")
         plan, aabb, box_found = plan_room(capture, size, background), found.aabb, found.found
+        check_cameras_inside(capture, aabb)
     else:
         plan, aabb, doubtful = plan_views(capture, surveyed, size, background, aabb)
     width, height = plan.cameras[0].intrinsics.width, plan.cameras[0].intrinsics.height

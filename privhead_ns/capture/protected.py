@@ -181,7 +181,9 @@ def _read_subject(about: dict[str, Any], where: str) -> Subject:
     """Returns the subject; a head where an older version did not tell."""
     subject = about.get("subject", "head")
     if subject not in get_args(Subject):
-        raise UserError(f"{where}: subject must be one of {', '.join(get_args(Subject))}; protect the photographs again.")
+        raise UserError(
+            f"{where}: subject must be one of {', '.join(get_args(Subject))}; protect the photographs again."
+        )
     return cast(Subject, subject)
 
 

@@ -31,7 +31,7 @@ FEWEST_POINTS = 100
 
 @dataclass(frozen=True)
 class RoomBox:
-    """A box that holds the free space of a room."""
+    """A box that holds the free space of a room, and all cameras."""
 
     aabb: Float[np.ndarray, "2 3"]
     """Lower and upper corner in the capture's frame, less its origin."""
@@ -67,6 +67,20 @@ def room_box(capture: RawCapture) -> RoomBox:
             "places, for only they show how far anything is."
         )
     return RoomBox(_grown(box, BEYOND_CAMERAS * longest), "guessed from the cameras, which do not know the walls")
+
+
+def check_cameras_inside(capture: RawCapture, aabb: Float[np.ndarray, "2 3"]) -> None:
+    """Checks that all cameras stand in a room's box.
+
+    Raises:
+        UserError: if one does not.
+    """
+    for frame in capture.frames:
+        place = frame.camera_to_world[:3, 3]
+        if ((place <= aabb[0]) | (place >= aabb[1])).any():
+            raise UserError(
+                f"The camera of {frame.name} stands outside the room's box: correct --box, or aabb in transforms.json."
+            )
 
 
 def plan_room(capture: RawCapture, size: int, background: tuple[float, float, float]) -> ViewPlan:
@@ -110,8 +124,8 @@ def check_no_masks(capture: RawCapture, views: Sequence[View]) -> None:
     for frame, view in zip(capture.frames, views, strict=True):
         if view.silhouette is not None:
             raise UserError(
-                f"{frame.name} has a mask or an alpha channel, and a room has none: name a picture as known_path that is black on what "
-                "must not leave, or pass --ignore-masks to keep all of the photographs."
+                f"{frame.name} has a mask or an alpha channel, and a room has none: name a picture as known_path that "
+                "is black on what must not leave, or pass --ignore-masks to keep all of the photographs."
             )
 
 
@@ -125,7 +139,9 @@ def _read_aabb(stated: Any, path: Path) -> Float[np.ndarray, "2 3"]:
     except (TypeError, ValueError, OverflowError):
         aabb = np.empty(0)
     if aabb.shape != (2, 3) or not np.isfinite(aabb).all() or (aabb[0] >= aabb[1]).any():
-        raise UserError(f"{path}: aabb must be the lower and the upper corner of the room's box; correct it or drop it.")
+        raise UserError(
+            f"{path}: aabb must be the lower and the upper corner of the room's box; correct it or drop it."
+        )
     return aabb
 
 
@@ -140,5 +156,7 @@ def _sparse_points(content: dict[str, Any], path: Path) -> Float[np.ndarray, "n 
         cloud = trimesh.load(file, file_type="ply", process=False)
         points = np.asarray(cloud.vertices, np.float64).reshape(-1, 3)  # type: ignore[union-attr]
     except Exception:  # whatever a broken file makes trimesh raise
-        raise UserError(f"{path}: ply_file_path {name!r} is no readable .ply file; restore it or drop the key.") from None
+        raise UserError(
+            f"{path}: ply_file_path {name!r} is no readable .ply file; restore it or drop the key."
+        ) from None
     return points[np.isfinite(points).all(axis=1)]

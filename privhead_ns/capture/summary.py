@@ -31,14 +31,14 @@ LARGER_REMARK = (
 )
 OUTLINE = "along an outline against a known background the brightness of {} can be estimated"
 NOT_PROMISED = {
-    "head": "programs made for it told nearly all protected views of ten heads apart, and turned many into pictures that "
-    "face recognition takes for the person (`privhead audit` measures it for yours); "
+    "head": "programs made for it told nearly all protected views of ten heads apart, and turned many into pictures "
+    "that face recognition takes for the person (`privhead audit` measures it for yours); "
     f"{OUTLINE.format('skin and hair')}; and the shape of a head identifies a person by itself, as does the mesh made "
     "from it",
     "object": "WRITING STAYS READABLE in it, and no detector looks for writing in the neutral views (`--blur` makes it "
     f"harder to read; look at --preview); {OUTLINE.format('the object')}; and the mesh may show what is embossed",
-    "room": "WRITING STAYS READABLE in it, and NOTHING LOOKS FOR PEOPLE OR WRITING in the neutral views (`--blur` makes "
-    "writing harder to read; look at --preview); and the mesh shows what stands in the room",
+    "room": "WRITING STAYS READABLE in it, and NOTHING LOOKS FOR PEOPLE OR WRITING in the neutral views (`--blur` "
+    "makes writing harder to read; look at --preview); and the mesh shows what stands in the room",
 }
 """By subject, what a protected capture does not hide."""
 WHOLE = {"head": "surroundings included", "object": "surroundings included", "room": "all that they show"}
@@ -96,9 +96,7 @@ class ProtectSummary:
     def _about_a_head(self) -> str:
         head = self.subject == "head"
         masked = self.silhouettes == self.neutral + self.protected
-        surroundings = (
-            "what lies outside the head's outline replaced by one colour" if masked else WHOLE[self.subject]
-        )
+        surroundings = "what lies outside the head's outline replaced by one colour" if masked else WHOLE[self.subject]
         more = f" and {self.neutral - NAMED} more" if self.neutral > NAMED else ""
         names = ", ".join(self.neutral_names[:NAMED])
         box = f" ({' x '.join(f'{side:.3g}' for side in self.box_size)} units)" if self.box_size else ""

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 
-def demo(output_dir: Path = Path("privhead-demo"), scene: Literal["head", "plate", "room"] = "head", size: int = 64) -> None:
+def demo(
+    output_dir: Path = Path("privhead-demo"), scene: Literal["head", "plate", "room"] = "head", size: int = 64
+) -> None:
     """Show the whole path on something that the program draws itself: photograph, protect, train, export, evaluate.
 
     Args:

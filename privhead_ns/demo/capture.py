@@ -63,7 +63,9 @@ def write_demo_capture(folder: Path, size: int = 64, scene: Scene = HEAD) -> Non
         ]
         mesh = exact_mesh(scene, MESH_RESOLUTION)
         mesh.export(draft / "gt_mesh.ply")
-        write_json(draft / "transforms.json", _camera(scene, size) | {"mm_per_unit": scene.mm_per_unit, "frames": frames})
+        write_json(
+            draft / "transforms.json", _camera(scene, size) | {"mm_per_unit": scene.mm_per_unit, "frames": frames}
+        )
         write_json(draft / "capture.json", _description(scene, mesh, size))
 
 

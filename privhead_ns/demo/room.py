@@ -108,7 +108,7 @@ def _albedo(points: Columns) -> Float[np.ndarray, "n 3"]:
 
 
 def _walls(points: Columns) -> Float[np.ndarray, "n 3"]:
-    """Returns the colours of the nearest wall: planks, a panelled ceiling, striped and plain paper, a skirting board."""
+    """Returns the colours of the nearest wall: planks, a panelled ceiling, striped paper, a skirting board."""
     x, y, z = points
     beyond = np.abs(points) - np.array(HALF, np.float32)[:, None]
     side = beyond.argmax(axis=0)

@@ -1,4 +1,4 @@
-"""Shared by the distance functions of the demo's scenes: smooth minimum, rounded edges, smooth noise, evaluation in chunks.
+"""Shared by the distance functions of the demo's scenes: smooth minimum, rounded edges, noise, evaluation in chunks.
 
 Formulas: Inigo Quilez, "smooth minimum", iquilezles.org/articles.
 """

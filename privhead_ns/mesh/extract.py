@@ -82,13 +82,13 @@ def extract_mesh(
     shape = np.rint((upper - lower) / voxel).astype(int) + 2
     origin = (lower + upper) / 2 - (shape - 1) / 2 * voxel
     grid = _sample(sdf, origin, voxel, shape, block, torch.device(device))
-    if grid.min() > 0 or grid.max() < 0:
+    if inside_out:
+        np.negative(grid, out=grid)
+    if grid.min() > 0 or (grid.max() < 0 and not inside_out):
         raise UserError(
             "The signed distance field has no zero level in its box, so there is no surface to export:"
             " train longer, or check the masks and poses of the capture."
         )
-    if inside_out:
-        np.negative(grid, out=grid)
     _intersect_with_box(grid, (upper - lower) / voxel)
     if inside_out:
         _keep_largest_body(grid)
@@ -151,7 +151,7 @@ def _intersect_with_box(grid: Float[np.ndarray, "nx ny nz"], extent: Float[np.nd
 
 
 def _components(vertices: Float[np.ndarray, "n 3"], faces: np.ndarray, least: float) -> trimesh.Trimesh:
-    """Returns the connected surfaces with at least a share of the largest one's area; floaters and voids are dropped."""
+    """Returns the connected surfaces with at least a share of the largest one's area, without floaters and voids."""
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])
     graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
     component = connected_components(graph, directed=False)[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -21,12 +22,10 @@ RAYS = 12
 """Rays along each side of a view."""
 DEPTHS = 32
 """Depths that are tried on each ray, evenly spaced from the camera to where the ray leaves the box."""
-COMPANIONS = 8
-"""Views that each is compared with: those that look most nearly the same way from another place."""
-APART = 0.03
-"""Distance between two cameras below which one shows no depth in the other, in longest sides of the room's box."""
 LEAST_AGREEMENT = 0.3
 """Mean NCC below which a depth does not count."""
+CHUNK = 8192
+"""Rays whose patches are compared at once."""
 CELLS = 48
 """Cells along the longest side of the grid in which free space is carved."""
 REACH = 0.08
@@ -51,12 +50,13 @@ def free_space_sdf(agreement: Agreement, aabb: Box) -> Callable[[Float[Tensor, "
 
     Args:
         agreement: compares the magnitudes of all views.
-        aabb: the room's box; what no view tells of counts as wall.
+        aabb: the room's box; its faces are wall, and so is what no view tells of.
     """
     carved = carve(agreement, aabb, sweep(agreement, aabb))
-    free = gaussian_filter(carved.numpy(), 1.0) > 0
+    inner = np.pad(np.ones([count - 2 for count in carved.shape], dtype=bool), 1)
+    free = inner & (gaussian_filter(carved.numpy(), 1.0) > 0)
     if not free.any():
-        free[1:-1, 1:-1, 1:-1] = True
+        free = inner
     cell = float((aabb[1] - aabb[0]).max()) / CELLS
     distance = (distance_transform_edt(free) - distance_transform_edt(~free)) * cell
     grid = torch.from_numpy(gaussian_filter(distance, 1.0)).to(aabb)[None, None]
@@ -69,7 +69,7 @@ def free_space_sdf(agreement: Agreement, aabb: Box) -> Callable[[Float[Tensor, "
 
 
 def sweep(agreement: Agreement, aabb: Box) -> Depths:
-    """Finds the depth on each ray at which a patch that faces the camera agrees best with its companions.
+    """Finds the depth on each ray at which a patch that faces the camera agrees best with its neighbours.
 
     Agreement is averaged over neighbouring rays and depths.
     """
@@ -82,26 +82,30 @@ def sweep(agreement: Agreement, aabb: Box) -> Depths:
     rays = torch.einsum("vij,vrcj->vrci", poses[:, :, :3], local)
     origins = poses[:, None, None, :, 3]
     leaves = torch.where(rays > 0, (aabb[1] - origins) / rays, (aabb[0] - origins) / rays).amin(dim=-1)
-    views = torch.cat([torch.arange(count)[:, None], companions(poses)], dim=1).repeat_interleave(RAYS**2, dim=0)
+    views = torch.cat([torch.arange(count)[:, None], agreement.neighbours], dim=1).repeat_interleave(RAYS**2, dim=0)
     normals = poses[:, :, 2].repeat_interleave(RAYS**2, dim=0)
     scores = []
     for share in (torch.arange(DEPTHS) + 1) / DEPTHS:
         places = (origins + rays * (leaves * share)[..., None]).reshape(-1, 3)
-        patches = agreement.patches(places, normals, views, poses)
-        ncc = correlation(patches.values[:, :1], patches.values[:, 1:])
-        ncc = torch.where(patches.seen[:, :1] & patches.seen[:, 1:], ncc, NOT_SEEN)
-        best = ncc.topk(min(BEST, ncc.shape[1]), dim=1).values
-        scores.append(torch.where(best > NOT_SEEN, best, 0).mean(dim=1).reshape(leaves.shape))
+        chunks = zip(places.split(CHUNK), normals.split(CHUNK), views.split(CHUNK), strict=True)
+        scores.append(torch.cat([best_agreement(agreement, *chunk) for chunk in chunks]).reshape(leaves.shape))
     volume = F.avg_pool3d(torch.stack(scores, dim=1)[:, None], 3, stride=1, padding=1, count_include_pad=False)[:, 0]
     ncc, place = volume.max(dim=1)
     return Depths(leaves * (place + 1) / DEPTHS, torch.where(ncc > LEAST_AGREEMENT, ncc.square(), 0))
 
 
-def companions(poses: Float[Tensor, "views 3 4"]) -> Int[Tensor, "views chosen"]:
-    """Returns for each view those that look most nearly the same way; cameras at the same place come last."""
-    cosine = poses[:, :, 2] @ poses[:, :, 2].T
-    cosine = torch.where(torch.cdist(poses[:, :, 3], poses[:, :, 3]) > APART, cosine, cosine - 4)
-    return cosine.fill_diagonal_(-8).topk(min(COMPANIONS, len(poses) - 1), dim=1).indices
+def best_agreement(
+    agreement: Agreement,
+    places: Float[Tensor, "n 3"],
+    normals: Float[Tensor, "n 3"],
+    views: Int[Tensor, "n chosen"],
+) -> Float[Tensor, " n"]:
+    """Returns the mean NCC of patches in the first view with the `BEST` of the others; 0 with what does not show it."""
+    patches = agreement.patches(places, normals, views, agreement.poses)
+    ncc = correlation(patches.values[:, :1], patches.values[:, 1:])
+    ncc = torch.where(patches.seen[:, :1] & patches.seen[:, 1:], ncc, NOT_SEEN)
+    best = ncc.topk(min(BEST, ncc.shape[1]), dim=1).values
+    return torch.where(best > NOT_SEEN, best, 0).mean(dim=1)
 
 
 def carve(agreement: Agreement, aabb: Box, depths: Depths) -> Float[Tensor, "x y z"]:
@@ -110,7 +114,7 @@ def carve(agreement: Agreement, aabb: Box, depths: Depths) -> Float[Tensor, "x y
     It is positive where rays pass. Of cells that no ray comes near, those between the cameras count as free.
     """
     side = aabb[1] - aabb[0]
-    counts = [max(2, round(CELLS * share) + 1) for share in (side / side.max()).tolist()]
+    counts = [max(3, round(CELLS * share) + 1) for share in (side / side.max()).tolist()]
     axes = [torch.linspace(low, high, count) for low, high, count in zip(*aabb.tolist(), counts, strict=True)]
     points = torch.cartesian_prod(*axes)
     total, weights = torch.zeros(len(points)), torch.zeros(len(points))
@@ -128,7 +132,7 @@ def carve(agreement: Agreement, aabb: Box, depths: Depths) -> Float[Tensor, "x y
 def before_depth(
     points: Float[Tensor, "n 3"], agreement: Agreement, depths: Depths, view: int
 ) -> tuple[Float[Tensor, " n"], Float[Tensor, " n"]]:
-    """Returns how far points lie before the depth of a view's nearest ray, and that depth's weight; 0 if not in view."""
+    """Returns how far points lie before the depth of a view's nearest ray, and its weight, 0 if not in view."""
     height, width = agreement.images.shape[1:3]
     pose, (fl_x, fl_y, cx, cy) = agreement.poses[view], agreement.intrinsics[view]
     local = (points - pose[:, 3]) @ pose[:, :3]
