@@ -94,6 +94,8 @@ def protect(
     capture = load_raw_capture(data)
     if ignore_masks:
         capture = without_masks(capture)
+    if room:
+        check_no_masks(capture, [frame.mask_path is not None for frame in capture.frames])
     is_sensitive = classify(capture, neutral, sensitive, face_direction, neutral_beyond_deg)
     may_show_face = matches(capture, allow_face, "--allow-face")
     if size < 1:
@@ -102,7 +104,7 @@ def protect(
     surveyed = survey(capture, look, console or Console(), subject)
     _check_copies(capture, surveyed.digests, is_sensitive)
     if room:
-        check_no_masks(capture, surveyed.views)
+        check_no_masks(capture, [view.silhouette is not None for view in surveyed.views])
     check_masks_complete(capture, surveyed.views)
     if not room and all(is_sensitive) and surveyed.views[0].silhouette is None and shape is None:
         raise UserError(

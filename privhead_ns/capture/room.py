@@ -12,7 +12,6 @@ import trimesh
 from jaxtyping import Float
 
 from privhead_ns.capture.camera import PosedCamera
-from privhead_ns.capture.hull import View
 from privhead_ns.capture.raw import RawCapture
 from privhead_ns.capture.undistort import resized, undistorted
 from privhead_ns.capture.views import ViewPlan
@@ -115,14 +114,14 @@ def check_flags(**flags: object) -> None:
             raise UserError(f"--{name.replace('_', '-')} is for heads and objects: leave it out with --subject room.")
 
 
-def check_no_masks(capture: RawCapture, views: Sequence[View]) -> None:
+def check_no_masks(capture: RawCapture, masked: Sequence[bool]) -> None:
     """Checks that no photograph has a mask or alpha channel: what it hides would leave, for a room has no outside.
 
     Raises:
         UserError: if one has.
     """
-    for frame, view in zip(capture.frames, views, strict=True):
-        if view.silhouette is not None:
+    for frame, hides in zip(capture.frames, masked, strict=True):
+        if hides:
             raise UserError(
                 f"{frame.name} has a mask or an alpha channel, and a room has none: name a picture as known_path that "
                 "is black on what must not leave, or pass --ignore-masks to keep all of the photographs."

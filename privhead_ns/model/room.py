@@ -30,6 +30,8 @@ CELLS = 48
 """Cells along the longest side of the grid in which free space is carved."""
 REACH = 0.08
 """Distance before and behind a depth that it tells about, in longest sides of the box."""
+FREE = 0.05
+"""Distance from the cameras up to which there is no wall unless the views tell of one, in longest sides of the box."""
 
 Box = Float[Tensor, "2 3"]
 """Lower and upper corner."""
@@ -111,7 +113,8 @@ def best_agreement(
 def carve(agreement: Agreement, aabb: Box, depths: Depths) -> Float[Tensor, "x y z"]:
     """Returns how far before the depths of the rays that come near it each cell of a box lies, up to `REACH`.
 
-    It is positive where rays pass. Of cells that no ray comes near, those between the cameras count as free.
+    It is positive where rays pass. Of cells that no ray comes near, those between the cameras, or `FREE` beyond, count
+    as free.
     """
     side = aabb[1] - aabb[0]
     counts = [max(3, round(CELLS * share) + 1) for share in (side / side.max()).tolist()]
@@ -124,7 +127,7 @@ def carve(agreement: Agreement, aabb: Box, depths: Depths) -> Float[Tensor, "x y
         total += torch.where(tells, weight * before.clamp(max=REACH), 0)
         weights += torch.where(tells, weight, 0)
     cameras = agreement.poses[:, :, 3]
-    between = ((points >= cameras.amin(dim=0)) & (points <= cameras.amax(dim=0))).all(dim=-1)
+    between = ((points >= cameras.amin(dim=0) - FREE) & (points <= cameras.amax(dim=0) + FREE)).all(dim=-1)
     unknown = torch.where(between, REACH, -REACH)
     return torch.where(weights > 0, total / weights.clamp(min=1e-6), unknown).reshape(counts)
 
