@@ -55,7 +55,7 @@ def room_box(capture: RawCapture) -> RoomBox:
     positions = np.stack([frame.camera_to_world[:3, 3] for frame in capture.frames])
     points = _sparse_points(content, path) - capture.origin
     if len(points) >= FEWEST_POINTS:
-        low, high = np.quantile(points, [OUTLIERS, 1 - OUTLIERS], axis=0)
+        low, high = (np.quantile(points, share, axis=0) for share in (OUTLIERS, 1 - OUTLIERS))
         box = np.stack([np.minimum(low, positions.min(axis=0)), np.maximum(high, positions.max(axis=0))])
         return RoomBox(_grown(box, BEYOND_POINTS * (box[1] - box[0])), f"found from {len(points)} sparse points")
     box = np.stack([positions.min(axis=0), positions.max(axis=0)])

@@ -110,8 +110,8 @@ def pixel_size(capture: ProtectedCapture) -> float:
     if capture.subject == "room":
         distances = [_distance_to_wall(frame.camera_to_world, capture.aabb) for frame in capture.frames]
     else:
-        distances = [np.linalg.norm(frame.camera_to_world[:3, 3] - center) for frame in capture.frames]
-    return float(np.median([distance / frame.fl_x for distance, frame in zip(distances, capture.frames, strict=True)]))
+        distances = [float(np.linalg.norm(frame.camera_to_world[:3, 3] - center)) for frame in capture.frames]
+    return float(np.median(np.array(distances) / [frame.fl_x for frame in capture.frames]))
 
 
 def _distance_to_wall(camera_to_world: Float[np.ndarray, "4 4"], aabb: Float[np.ndarray, "2 3"]) -> float:

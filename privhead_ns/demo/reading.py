@@ -96,8 +96,9 @@ def _read(
         y, x = (np.mgrid[: (bottom - top) * RAYS, : (right - left) * RAYS] + 0.5) / RAYS
         y, x = y + top, x + left
         heights = [share * panel.embossed for share in DEPTHS]
-        layers = [_on_panel(panel, camera, x.ravel(), y.ravel(), height) - middle for height in heights]
-        layers = [layer.astype(np.float32) for layer in layers]
+        layers = [
+            (_on_panel(panel, camera, x.ravel(), y.ravel(), height) - middle).astype(np.float32) for height in heights
+        ]
         fine = (bottom - top, RAYS, right - left, RAYS)
         inside = (np.abs(layers[0]) < half).all(axis=1).reshape(fine).mean(axis=(1, 3)) > 0.5
         for index, letter in enumerate(ALPHABET):
@@ -151,7 +152,7 @@ def project(
     fronts = np.full(len(places), panel.front + panel.embossed)
     points = np.column_stack([fronts, places + np.array([0, panel.middle])])
     local = (points - camera.camera_to_world[:3, 3]) @ camera.camera_to_world[:3, :3]
-    lens, depth = camera.intrinsics, -local[:, 2]
+    lens, depth = camera.intrinsics, local @ np.array([0.0, 0.0, -1.0])
     divisor = np.where(depth == 0, 1e-12, depth)
     return lens.cx + lens.fl_x * local[:, 0] / divisor, lens.cy - lens.fl_y * local[:, 1] / divisor, depth
 

@@ -20,6 +20,7 @@ from privhead_ns.data.dataparser import capture_cameras
 from privhead_ns.demo.lettering import Lettering
 from privhead_ns.demo.reading import ALPHABET, Reading, read_mesh, read_pictures
 from privhead_ns.mesh.export import load_model
+from privhead_ns.mesh.raycast import RayScene, smooth_normals
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.training_run import TrainingRun
 
@@ -30,7 +31,10 @@ BLURS = (1.0, 2.0)
 def read_letters(
     panel: Lettering, raw: Path, protected: Path, run: TrainingRun, meshes: dict[str, trimesh.Trimesh]
 ) -> dict[str, Reading]:
-    """Reads a panel in everything that shows it, from the sensitive views' cameras; in meshes if it is embossed.
+    """Reads a panel in everything that shows it, from the sensitive views' cameras.
+
+    In meshes it reads the relief of embossed letters, and slopes, as the magnitudes of painted ones: training may bend
+    the surface along their edges.
 
     Needs the checkpoint before the last, which still has the colours that training painted on the panel.
     """
@@ -43,8 +47,12 @@ def read_letters(
     result = dict([photographs, ("protected views", protected_views), *blurred])
     for label, step in {"renders before forgetting": run.checkpoints[-2], "renders of the final run": None}.items():
         result[label] = read_pictures(panel, cameras, _renders(run, capture, chosen, step))
-    if panel.embossed:
-        result |= {f"mesh, {phase}": read_mesh(panel, mesh)[0] for phase, mesh in meshes.items()}
+    for phase, mesh in meshes.items():
+        if panel.embossed:
+            result[f"mesh, {phase}"] = read_mesh(panel, mesh)[0]
+        else:
+            slopes = _slopes(mesh, cameras)
+            result[f"slopes of the mesh, {phase}"] = read_pictures(panel, cameras, slopes, capture.operator.setup())
     return result
 
 
@@ -79,6 +87,17 @@ def _camera(capture: ProtectedCapture, index: int) -> PosedCamera:
     frame = capture.frames[index]
     lens = Intrinsics(capture.width, capture.height, frame.fl_x, frame.fl_y, frame.cx, frame.cy)
     return PosedCamera(frame.camera_to_world, lens)
+
+
+def _slopes(mesh: trimesh.Trimesh, cameras: Sequence[PosedCamera]) -> list[Float[np.ndarray, "height width"]]:
+    """Returns 1 - cos of the angle between a mesh and a panel, as cameras see it."""
+    scene, pictures = RayScene(mesh), []
+    for camera in cameras:
+        hits = scene.cast(camera, camera.intrinsics.width, camera.intrinsics.height)
+        picture = np.zeros(hits.seen.shape)
+        picture[hits.seen] = 1 - smooth_normals(mesh, hits)[:, 0]
+        pictures.append(picture)
+    return pictures
 
 
 @torch.no_grad()

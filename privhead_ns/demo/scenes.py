@@ -19,16 +19,18 @@ def _describe_head(mesh: trimesh.Trimesh) -> dict[str, Any]:
 
 
 def _describe_plate(_: trimesh.Trimesh) -> dict[str, Any]:
-    return _describe_panel("plate", plate.LETTERING, plate.MM_PER_UNIT)
+    radius = float(np.linalg.norm(plate.PLATE_HALF)) * plate.MM_PER_UNIT
+    return _describe_panel("plate", plate.LETTERING, radius)
 
 
 def _describe_room(_: trimesh.Trimesh) -> dict[str, Any]:
-    return _describe_panel("whiteboard", room.BOARD, room.MM_PER_UNIT)
+    to_ceiling = (room.HALF[2] - room.BOARD.middle) * room.MM_PER_UNIT
+    return _describe_panel("whiteboard", room.BOARD, to_ceiling)
 
 
-def _describe_panel(name: str, panel: Lettering, mm_per_unit: float) -> dict[str, Any]:
-    centre, radius = [panel.front, 0.0, panel.middle], float(np.linalg.norm(panel.half)) * mm_per_unit
-    return {"text": panel.text, "region": {"name": name, "centre": centre, "radius_mm": radius}}
+def _describe_panel(name: str, panel: Lettering, radius_mm: float) -> dict[str, Any]:
+    centre = [panel.front, 0.0, panel.middle]
+    return {"text": panel.text, "region": {"name": name, "centre": centre, "radius_mm": radius_mm}}
 
 
 HEAD = Scene(

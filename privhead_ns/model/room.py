@@ -60,7 +60,7 @@ def free_space_sdf(agreement: Agreement, aabb: Box) -> Callable[[Float[Tensor, "
     if not free.any():
         free = inner
     cell = float((aabb[1] - aabb[0]).max()) / CELLS
-    distance = (distance_transform_edt(free) - distance_transform_edt(~free)) * cell
+    distance = (np.asarray(distance_transform_edt(free)) - np.asarray(distance_transform_edt(~free))) * cell
     grid = torch.from_numpy(gaussian_filter(distance, 1.0)).to(aabb)[None, None]
 
     def sdf(points: Float[Tensor, "n 3"]) -> Float[Tensor, " n"]:
