@@ -241,6 +241,19 @@ def test_photographs_of_one_shape_are_reduced_to_one_size(tmp_path: Path) -> Non
     assert capture.width == 32 and capture.frames[2].fl_x == 48
 
 
+def test_wide_photographs_through_a_lens_stay_whole(tmp_path: Path) -> None:
+    raw = outwards(tmp_path / "raw", k1=-0.05)
+    edit(raw, lambda content: content.update(w=48, h=32, cx=24, fl_x=36, fl_y=36))
+    for index in range(VIEWS):
+        Image.fromarray(np.full((32, 48, 3), 40 * index, np.uint8)).save(raw / "images" / f"view_{index}.png")
+    room(raw, tmp_path / "out", size=24, neutral=("view_1.png",))
+    capture = load_protected_capture(tmp_path / "out")
+    assert (capture.width, capture.height) == (24, 16)
+    assert all(frame.known_path is None for frame in capture.frames), "no black borders"
+    neutral = np.asarray(Image.open(capture.frames[1].path))
+    assert (np.abs(neutral.astype(int) - 40) <= 1).all()
+
+
 def test_a_capture_tells_its_subject(tmp_path: Path) -> None:
     room(outwards(tmp_path / "raw"), tmp_path / "out")
     path = tmp_path / "out" / "transforms.json"

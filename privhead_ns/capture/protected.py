@@ -1,6 +1,6 @@
 """Format and loader of a protected capture; the loader refuses files that deviate from the format.
 
-transforms.json     cameras, kinds of views, operator, box; see `ProtectedCapture`
+transforms.json     cameras, kinds of views, subject, operator, box; see `ProtectedCapture`
 neutral/000.png     8-bit RGB; there need not be any
 protected/003.png   16-bit single channel, the magnitude that σ left
 masks/000.png       8-bit grey, 255 on the head, 0 elsewhere, grey along the outline alone; where there was a mask

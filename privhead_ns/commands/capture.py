@@ -72,7 +72,7 @@ def protect(
     template: str | None = None,
     preview: Path | None = None,
 ) -> None:
-    """Turn raw photographs of a head, object or room into a protected capture, the only folder that may leave the machine.
+    """Turn raw photographs of a head, object or room into a protected capture, the only folder that may leave here.
 
     A photograph that nothing declares neutral counts as sensitive: neither "sensitive": false in transforms.json, nor
     --neutral, nor --face-direction.
