@@ -100,9 +100,9 @@ def test_albedo_paints_each_part_its_colour() -> None:
 
 @pytest.mark.parametrize("view", [View(25, 10, True), View(160, -12, False)])
 def test_trace_finds_what_a_patient_march_finds(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
-    directions = studio._directions(view.camera_to_world, 32)
+    directions = studio._directions(view.camera_to_world, 32, PORTRAIT_LENS)
     origins = np.broadcast_to(view.camera_to_world[:3, 3].astype(np.float32), directions.shape)
-    fast, free = trace(sdf, origins, directions), studio._free_distance(sdf, view.camera_to_world, 32)
+    fast, free = trace(sdf, origins, directions), studio._free_distance(HEAD, view.camera_to_world, 32)
     monkeypatch.setattr(studio, "MAXIMUM_STEPS", 800)
     monkeypatch.setattr(studio, "SHORTEST_STEP", 0)
     slow = trace(lambda points: sdf(points) / 4, origins, directions, tolerance=studio.TOLERANCE / 4)
