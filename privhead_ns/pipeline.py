@@ -25,7 +25,6 @@ from privhead_ns.data.datamanager import PrivheadDataManager, PrivheadDataManage
 from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.data.description import PLAIN
 from privhead_ns.errors import UserError
-from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.keep_start import keep_start
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
@@ -33,7 +32,7 @@ from privhead_ns.model.view_dependence import half_angle, painting_share
 from privhead_ns.opening_view import OpeningView
 from privhead_ns.optimizer import DampedAdamConfig
 from privhead_ns.phases import PhaseSchedule
-from privhead_ns.start import start_sdf
+from privhead_ns.start import compare_views, start_sdf
 
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
 SILHOUETTE_TOLERANCE = 1.3
@@ -46,6 +45,9 @@ TOLD = 0.5
 """Share of the surface from which on training says that it kept the start; `painting_share` below which it says so."""
 WEIGHED = 0.05
 """Share of the steps after which `weigh_painting` measures."""
+ROOM_RATE = 2.0
+"""Factor on the learning rate of a room's signed distance: its start is farther from the walls than a hull from a head.
+"""
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 
 
@@ -77,25 +79,28 @@ class PrivheadPipeline(VanillaPipeline):
         assert dataset is not None
         views = [index for index, hidden in enumerate(dataset.protected) if hidden] or list(range(len(dataset)))
         pose = dataset.cameras.camera_to_worlds[views[len(views) // 2]]
-        self.opening_view = OpeningView(pose, dataset.scene_box.aabb.mean(dim=0))
+        self.opening_view = OpeningView(pose, self.looks_at(pose, dataset))
         if self.test_mode == "val" and isinstance(self.model.field, HeadField):
             self.look_at_views(dataset)
         self.progress = ViewerText("Training", "not started", disabled=True)
         self.set_step(0)
 
+    def looks_at(self, pose: Float[Tensor, "3 4"], dataset: PrivheadDataset) -> Float[Tensor, "3"]:
+        """Returns what a camera looks at: the middle of the head's box, or of a room a point before the camera."""
+        low, high = dataset.scene_box.aabb
+        if cast(PrivheadModel, self.model).room:
+            return pose[:, 3] - pose[:, 2] * (high - low).max() / 4
+        return (low + high) / 2
+
     def look_at_views(self, dataset: PrivheadDataset) -> None:
         """Passes magnitudes and cameras to the model, and initialises its field from silhouettes and template."""
-        cameras = dataset.cameras.to("cpu")
-        wanted = ("magnitude", "interior")
-        views = [{key: view[key] for key in wanted} for view in (dataset[index] for index in range(len(dataset)))]
-        lenses = torch.cat([cameras.fx, cameras.fy, cameras.cx, cameras.cy], dim=-1)
-        magnitudes, interior = (torch.stack([view[key][..., 0] for view in views]) for key in wanted)
-        agreement = Agreement(magnitudes, interior, cameras.camera_to_worlds, lenses)
-        cast(PrivheadModel, self.model).compare_patches(agreement)
-        if (sdf := start_sdf(dataset)) is not None:
-            head = cast(HeadField, self.model.field)
-            head.start_as(sdf)
-            self.start = head.sdf_grids().detach()
+        agreement = compare_views(dataset)
+        model, head = cast(PrivheadModel, self.model), cast(HeadField, self.model.field)
+        if (sdf := start_sdf(dataset, agreement)) is not None:
+            head.start_as(sdf, largest_body=not model.room)
+            if not model.room:  # whose start is too rough to go back to
+                self.start = head.sdf_grids().detach()
+        model.compare_patches(agreement)
 
     def set_step(self, step: int) -> None:
         """Sets phase, loss weights, β and the viewer's text for a step."""
@@ -199,20 +204,22 @@ class PrivheadPipeline(VanillaPipeline):
         optimizers = attributes.optimizers
         assert optimizers is not None and self.datamanager.train_dataset is not None
         hides_views = any(self.datamanager.train_dataset.protected)
-        masked = cast(PrivheadModel, self.model).background is None  # else training starts far from the head
+        model = cast(PrivheadModel, self.model)
+        masked = model.background is None and not model.room  # else training starts far from the surface
 
         def start_step(step: int) -> None:
             self.set_step(step)
             if step == round(WEIGHED * self.config.phases.total_steps):
                 self.weigh_painting()
             if self.config.phases.phase(step) == 2 and hides_views:
-                cast(PrivheadModel, self.model).painted = True
+                model.painted = True
             for name, optimizer in optimizers.optimizers.items():
                 config, factor = optimizers.config[name]["optimizer"], self.config.phases.learning_rate(step, name)
                 for group in optimizer.param_groups:
                     group["lr"] = config.lr * factor
                     if isinstance(config, DampedAdamConfig):
                         group["damping"] = config.damping * masked
+                        group["lr"] *= ROOM_RATE if model.room else 1.0
 
         def end_step(step: int) -> None:
             if step + 1 == self.config.phases.total_steps:

@@ -25,7 +25,7 @@ from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
 from privhead_ns.folders import replacing
 from privhead_ns.limits import check_settings
-from privhead_ns.model.model import PrivheadModel
+from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.parent import end_with_starter
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
 from privhead_ns.random_state import random_state, set_random_state
@@ -140,8 +140,9 @@ class PrivheadTrainerConfig(TrainerConfig):
         Nerfstudio calls this before it builds anything, so bad input leaves no files.
 
         Raises:
-            UserError: if --data is missing or no protected capture, another dataparser is to read it, a flag is
-                refused, there is nothing to resume or it is broken, or the run's folder cannot be written to.
+            UserError: if --data is missing or no protected capture, another dataparser is to read it, it is a room and
+                the method does not train rooms, a flag is refused, there is nothing to resume or it is broken, or the
+                run's folder cannot be written to.
         """
         end_with_starter()
         self._check_flags()
@@ -156,6 +157,10 @@ class PrivheadTrainerConfig(TrainerConfig):
                 "ns-train needs --data with a protected capture, the folder that `privhead protect` writes."
             )
         capture = dataparser.check(Path(data))
+        if capture.subject == "room" and not isinstance(pipeline.model, PrivheadModelConfig):
+            raise UserError(
+                f"{data} is a room, and {self.method_name} trains heads and objects: use ns-train privhead."
+            )
         phases = pipeline.phases.for_size(max(capture.width, capture.height))
         pipeline.phases = phases.without_phase1() if capture.hides_all else phases
         self.data = datamanager.data = Path(data).resolve()

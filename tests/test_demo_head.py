@@ -16,8 +16,8 @@ from privhead_ns.capture.face_check import shows_face
 from privhead_ns.demo import photograph as studio
 from privhead_ns.demo.capture import exact_mesh, write_demo_capture
 from privhead_ns.demo.head import AABB, MM_PER_UNIT, albedo, sdf
-from privhead_ns.demo.photograph import FOCAL, photograph, shade, trace
-from privhead_ns.demo.scene import View
+from privhead_ns.demo.photograph import photograph, shade, trace
+from privhead_ns.demo.scene import PORTRAIT_LENS, View
 from privhead_ns.demo.scenes import HEAD
 from privhead_ns.errors import UserError
 
@@ -100,9 +100,9 @@ def test_albedo_paints_each_part_its_colour() -> None:
 
 @pytest.mark.parametrize("view", [View(25, 10, True), View(160, -12, False)])
 def test_trace_finds_what_a_patient_march_finds(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
-    directions = studio._directions(view.camera_to_world, 32)
+    directions = studio._directions(view.camera_to_world, 32, PORTRAIT_LENS)
     origins = np.broadcast_to(view.camera_to_world[:3, 3].astype(np.float32), directions.shape)
-    fast, free = trace(sdf, origins, directions), studio._free_distance(sdf, view.camera_to_world, 32)
+    fast, free = trace(sdf, origins, directions), studio._free_distance(HEAD, view.camera_to_world, 32)
     monkeypatch.setattr(studio, "MAXIMUM_STEPS", 800)
     monkeypatch.setattr(studio, "SHORTEST_STEP", 0)
     slow = trace(lambda points: sdf(points) / 4, origins, directions, tolerance=studio.TOLERANCE / 4)
@@ -119,8 +119,8 @@ def test_mask_is_the_silhouette_of_the_mesh(mesh: trimesh.Trimesh) -> None:
     _, mask = photograph(HEAD, view.camera_to_world, size)
     world_to_camera = np.linalg.inv(view.camera_to_world)
     local = mesh.vertices @ world_to_camera[:3, :3].T + world_to_camera[:3, 3]
-    column = size / 2 + FOCAL * size * local[:, 0] / -local[:, 2]
-    row = size / 2 - FOCAL * size * local[:, 1] / -local[:, 2]
+    column = size / 2 + PORTRAIT_LENS * size * local[:, 0] / -local[:, 2]
+    row = size / 2 - PORTRAIT_LENS * size * local[:, 1] / -local[:, 2]
     seen = (column >= 0) & (column < size) & (row >= 0) & (row < size)
     projected = np.zeros((size, size), bool)
     projected[row[seen].astype(int), column[seen].astype(int)] = True
@@ -189,7 +189,7 @@ def test_capture_has_the_raw_format(capture: Path) -> None:
     description = json.loads((capture / "capture.json").read_text())
     assert transforms["camera_model"] == "OPENCV"
     assert (transforms["w"], transforms["h"], transforms["cx"], transforms["cy"]) == (SIZE, SIZE, SIZE / 2, SIZE / 2)
-    assert transforms["fl_x"] == transforms["fl_y"] == FOCAL * SIZE
+    assert transforms["fl_x"] == transforms["fl_y"] == PORTRAIT_LENS * SIZE
     assert [transforms[key] for key in ("k1", "k2", "p1", "p2")] == [0, 0, 0, 0]
     frames = transforms["frames"]
     assert [frame["sensitive"] for frame in frames] == [False] * 10 + [True] * 20

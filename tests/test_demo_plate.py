@@ -15,9 +15,9 @@ from privhead_ns.capture.protect import magnitude_image
 from privhead_ns.demo import plate
 from privhead_ns.demo.capture import exact_mesh
 from privhead_ns.demo.letters import STROKES, letter_distance
-from privhead_ns.demo.photograph import FOCAL, photograph, trace
+from privhead_ns.demo.photograph import photograph, trace
 from privhead_ns.demo.reading import ALPHABET, Reading, read_mesh, read_pictures
-from privhead_ns.demo.scene import View
+from privhead_ns.demo.scene import PORTRAIT_LENS, View
 from privhead_ns.demo.scenes import PLATE, SCENES
 from privhead_ns.operators import GradientMagnitude
 
@@ -29,7 +29,7 @@ def mesh() -> trimesh.Trimesh:
 
 def front_camera(size: int) -> PosedCamera:
     pose = View(4, 6, True).camera_to_world
-    return PosedCamera(pose, Intrinsics(size, size, FOCAL * size, FOCAL * size, size / 2, size / 2))
+    return PosedCamera(pose, Intrinsics(size, size, PORTRAIT_LENS * size, PORTRAIT_LENS * size, size / 2, size / 2))
 
 
 def test_distance_to_letters_is_known_where_a_ruler_tells() -> None:
@@ -76,25 +76,26 @@ def test_no_neutral_view_sees_the_front_of_the_plate() -> None:
 
 @pytest.mark.parametrize("text", ["KGRB", "QWXV"])
 def test_another_text_is_read_from_photograph_magnitude_and_relief(text: str) -> None:
+    panel = replace(plate.LETTERING, text=text)
     scene = replace(PLATE, sdf=partial(plate.sdf, text=text), albedo=partial(plate.albedo, text=text))
     camera = front_camera(128)
     rgb = photograph(scene, camera.camera_to_world, 128)[0].astype(np.float32) / 255
-    assert read_pictures([camera], [rgb.mean(axis=2)], text).together == text
+    assert read_pictures(panel, [camera], [rgb.mean(axis=2)]).together == text
     sigma = GradientMagnitude()
     magnitude = magnitude_image(rgb, sigma, 65536).astype(np.float64)
-    assert read_pictures([camera], [magnitude], text, sigma).together == text
+    assert read_pictures(panel, [camera], [magnitude], sigma).together == text
     if text == plate.TEXT:
-        reading, relief = read_mesh(exact_mesh(scene, resolution=192), text)
+        reading, relief = read_mesh(panel, exact_mesh(scene, resolution=192))
         assert reading.together == text and reading.single == 1
         assert relief.max() == pytest.approx(plate.EMBOSSED, abs=2e-3)
 
 
 def test_nothing_is_read_where_nothing_varies() -> None:
     camera = front_camera(32)
-    reading = read_pictures([camera], [np.zeros((32, 32))], "KGRB")
+    reading = read_pictures(plate.LETTERING, [camera], [np.zeros((32, 32))])
     assert (reading.correlations == 0).all()
     noise = torch.rand(12, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
-    assert read_pictures([camera] * 12, list(noise), "KGRB").single < 0.2
+    assert read_pictures(plate.LETTERING, [camera] * 12, list(noise)).single < 0.2
 
 
 def test_a_reading_counts_letters_and_adds_up_pictures() -> None:

@@ -150,6 +150,7 @@ def model(background: tuple[float, float, float] | None = (0.0, 0.0, 0.0)) -> Pr
     metadata = {
         "protected": [True, True, False],
         "pixel_size": 0.09,
+        "subject": "head",
         "frame": TrainingFrame((0.0, 0.0, 0.0), 2.0),
         "mm_per_unit": None,
         "operator": OperatorConfig(),

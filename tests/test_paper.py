@@ -181,7 +181,12 @@ def test_the_extra_samples_are_ones_whose_sdf_is_known(random: bool) -> None:
 
 
 def test_the_losses_of_no_rays_are_0() -> None:
-    metadata = {"operator": OperatorConfig(), "magnitude_maximum": 1.7, "background": (0.0, 0.0, 0.0)}
+    metadata = {
+        "operator": OperatorConfig(),
+        "magnitude_maximum": 1.7,
+        "background": (0.0, 0.0, 0.0),
+        "subject": "head",
+    }
     config = PaperModelConfig(hidden_layers=4, hidden_units=64)
     model = config.setup(scene_box=SceneBox(aabb=AABB), num_train_data=3, metadata=metadata)
     model.loss_weights = LossWeights(1.0, 0.1, 1e-3, 2.0, 0.0)

@@ -141,6 +141,7 @@ def description(**values: Any) -> dict[str, Any]:
         "magnitude_maximum": 1.7,
         "background": None,
         "pixel_size": 0.01,
+        "subject": "head",
         "mm_per_unit": 2.0,
         "frame": {"center": (1.0, 2.0, 3.0), "side": 4.0},
         "aabb": [[-0.5, -0.5, -0.4], [0.5, 0.5, 0.4]],

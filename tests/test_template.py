@@ -21,7 +21,7 @@ from privhead_ns.errors import UserError
 from privhead_ns.mesh.raycast import RayScene
 from privhead_ns.model.template import template_sdf
 from privhead_ns.operators import OperatorConfig
-from privhead_ns.start import SLACK, start_sdf
+from privhead_ns.start import SLACK, compare_views, start_sdf
 from privhead_ns.template.average_head import LANDMARKS, average_head
 from privhead_ns.template.files import Template, choose_template, read_template, write_template
 from privhead_ns.template.pose import pose_template
@@ -162,7 +162,8 @@ def test_training_starts_inside_hull_and_template(tmp_path: Path, masks: bool) -
     raw = write_raw_capture(tmp_path / "raw", masks=masks)
     protect(raw, tmp_path / "out", OperatorConfig(), template="average", face_direction=(1, 0, 0))
     outputs = PrivheadDataParserConfig(data=tmp_path / "out").setup().get_dataparser_outputs()
-    sdf, frame = start_sdf(PrivheadDataset(outputs)), outputs.metadata["frame"]
+    dataset, frame = PrivheadDataset(outputs), outputs.metadata["frame"]
+    sdf = start_sdf(dataset, compare_views(dataset))
     mesh = read_template(tmp_path / "out" / "template.ply")
     moved = trimesh.Trimesh(frame.to_training(mesh.vertices), mesh.faces, process=False)
     points = torch.rand(500, 3, generator=torch.Generator().manual_seed(0)) - 0.5

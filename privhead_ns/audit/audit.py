@@ -63,6 +63,8 @@ def run_audit(
             protected = folder / "protected"
             protect(inputs.data, protected, OperatorConfig(), console=console)
         capture = load_protected_capture(protected)
+        if capture.subject == "room":
+            raise UserError(f"{protected} is a room, and privhead audit attacks faces: give it a head.")
         heads = [load_subject(inputs.data, protected), *load_others(inputs.others, inputs.data, capture, console)]
         galleries = [off_the_shelf.photographs(recogniser, heads, console) for recogniser in recognisers]
         exhibits, shape = _exhibits(inputs, heads[0], capture)

@@ -62,7 +62,8 @@ def look_at_centre(poses: Float[np.ndarray, "n 4 4"]) -> Float[np.ndarray, " 3"]
     if (((centre - poses[:, :3, 3]) * directions).sum(axis=1) <= 0).any():
         raise UserError(
             "The cameras in transforms.json do not look at a common point: transform_matrix must be camera-to-world in "
-            "the OpenGL convention, with the camera looking along its -z axis."
+            "the OpenGL convention, with the camera looking along its -z axis. Those in a room need not: privhead "
+            "protect --subject room."
         )
     return centre
 

@@ -58,7 +58,7 @@ def head_box(views: Sequence[View]) -> Float[np.ndarray, "2 3"]:
         if radius <= 0:
             raise UserError(
                 "The point that the cameras in transforms.json look at lies outside many of their images; give the "
-                "head's box with --box x0 y0 z0 x1 y1 z1."
+                "head's box with --box x0 y0 z0 x1 y1 z1, or pass --subject room if the cameras stand in one."
             )
         return np.stack([centre - radius, centre + radius])
     box = footprint_box(views)

@@ -19,6 +19,7 @@ from privhead_ns.capture.mask_files import check_masks_complete, unused_mask, wi
 from privhead_ns.capture.preview import save_preview
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE, load_protected_capture
 from privhead_ns.capture.raw import RawCapture, load_raw_capture
+from privhead_ns.capture.room import RoomBox, check_cameras_inside, check_flags, check_no_masks, plan_room, room_box
 from privhead_ns.capture.sensitivity import Vector, classify, matches
 from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.summary import ProtectSummary
@@ -64,12 +65,14 @@ def protect(
         data: folder of the raw capture.
         output_dir: folder to make.
         operator: σ for the sensitive views.
-        subject: what is photographed; messages and the face check depend on it.
-        size: side of the views in pixels; they are smaller where most photographs have fewer on the head.
+        subject: what is photographed; messages, the face check and the views depend on it: of a room they are whole
+            photographs, and no face is looked for.
+        size: side of the views in pixels, of a room the longer one; they are smaller where most photographs have fewer
+            on the head.
         background: colour in [0, 1] put behind the head where there is a mask or alpha channel.
         neutral, sensitive, face_direction, neutral_beyond_deg: see `classify`.
         allow_face: globs of neutral frames that are accepted although a face is found in them.
-        box: holds the head; None to find it.
+        box: holds the head, or the free space of the room; None to find it.
         ignore_masks: whether to use neither masks nor alpha channels.
         template: `average`, or a mesh file: where training starts, beside the silhouettes; None for no template.
         preview: PNG to write that shows each photograph beside what leaves; for the owner's eyes alone.
@@ -83,27 +86,39 @@ def protect(
     _check_background(background)
     if preview is not None:
         _check_preview(preview)
+    room = subject == "room"
+    if room:
+        check_flags(face_direction=face_direction, allow_face=allow_face, template=template)
     sigma = operator.setup()
     shape = None if template is None else choose_template(template)
     capture = load_raw_capture(data)
     if ignore_masks:
         capture = without_masks(capture)
+    if room:
+        check_no_masks(capture, [frame.mask_path is not None for frame in capture.frames])
     is_sensitive = classify(capture, neutral, sensitive, face_direction, neutral_beyond_deg)
     may_show_face = matches(capture, allow_face, "--allow-face")
     if size < 1:
         raise UserError(f"--size must be at least 1, not {size}.")
-    look = [not private and not allowed for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
+    look = [not (private or allowed or room) for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
     surveyed = survey(capture, look, console or Console(), subject)
     _check_copies(capture, surveyed.digests, is_sensitive)
+    if room:
+        check_no_masks(capture, [view.silhouette is not None for view in surveyed.views])
     check_masks_complete(capture, surveyed.views)
-    if all(is_sensitive) and surveyed.views[0].silhouette is None and shape is None:
+    if not room and all(is_sensitive) and surveyed.views[0].silhouette is None and shape is None:
         raise UserError(
             f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks, so nothing would "
             "tell where the head is: add a mask_path to every frame, declare those that show no face with --neutral "
             "GLOB, or pass --template average."
         )
-    aabb = None if box is None else _read_box(box) - capture.origin
-    plan, aabb, doubtful = plan_views(capture, surveyed, size, background, aabb)
+    aabb, doubtful, box_found = None if box is None else _read_box(box) - capture.origin, {}, ""
+    if room:
+        found = room_box(capture) if aabb is None else RoomBox(aabb, "given by --box")
+        plan, aabb, box_found = plan_room(capture, size, background), found.aabb, found.found
+        check_cameras_inside(capture, aabb)
+    else:
+        plan, aabb, doubtful = plan_views(capture, surveyed, size, background, aabb)
     width, height = plan.cameras[0].intrinsics.width, plan.cameras[0].intrinsics.height
     _check_margin(width, height, sigma.margin)
     posed = None
@@ -124,6 +139,7 @@ def protect(
             "frames": entries,
             "privhead": {
                 "format_version": FORMAT_VERSION,
+                "subject": subject,
                 "operator": operator.to_dict(),
                 "magnitude_maximum": sigma.maximum,
                 "background": list(background),
@@ -154,6 +170,7 @@ def protect(
         size=size,
         native_size=plan.native_size,
         box_size=tuple((aabb[1] - aabb[0]).tolist()),
+        box_found=box_found,
         brightest=float(plan.gains.max() / plan.gains.min()),
         template=template,
     )

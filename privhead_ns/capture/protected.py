@@ -1,6 +1,6 @@
 """Format and loader of a protected capture; the loader refuses files that deviate from the format.
 
-transforms.json     cameras, kinds of views, operator, box; see `ProtectedCapture`
+transforms.json     cameras, kinds of views, subject, operator, box; see `ProtectedCapture`
 neutral/000.png     8-bit RGB; there need not be any
 protected/003.png   16-bit single channel, the magnitude that σ left
 masks/000.png       8-bit grey, 255 on the head, 0 elsewhere, grey along the outline alone; where there was a mask
@@ -14,7 +14,7 @@ import math
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +22,7 @@ from PIL import Image
 
 from privhead_ns.capture.masks import grey_off_outline
 from privhead_ns.capture.png_file import HEADER, MoreThanPixels, NotWhole, check_only_pixels, png_chunks
+from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.transforms import (
     LARGEST,
     capture_folder,
@@ -76,10 +77,12 @@ class ProtectedCapture:
     background: tuple[float, float, float]
     """Colour in [0, 1] behind the head in views that have a mask."""
     aabb: Float[np.ndarray, "2 3"]
-    """Lower and upper corner of a box that holds the head, in the capture's own frame."""
+    """Lower and upper corner of a box that holds the head, or a room's free space, in the capture's own frame."""
     mm_per_unit: float | None
     template_path: Path | None
     """A closed mesh in the capture's frame that training starts from; None where there is none."""
+    subject: Subject
+    """What was photographed; a room is seen from within."""
 
     @property
     def masked(self) -> bool:
@@ -170,7 +173,18 @@ def _read_about(about: Any, path: Path) -> dict[str, Any]:
         "aabb": aabb,
         "mm_per_unit": None if about.get("mm_per_unit") is None else read_positive(about, "mm_per_unit", where),
         "template_path": _read_template(about, path, where),
+        "subject": _read_subject(about, where),
     }
+
+
+def _read_subject(about: dict[str, Any], where: str) -> Subject:
+    """Returns the subject; a head where an older version did not tell."""
+    subject = about.get("subject", "head")
+    if subject not in get_args(Subject):
+        raise UserError(
+            f"{where}: subject must be one of {', '.join(get_args(Subject))}; protect the photographs again."
+        )
+    return cast(Subject, subject)
 
 
 def _read_template(about: dict[str, Any], path: Path, where: str) -> Path | None:

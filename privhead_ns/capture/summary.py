@@ -29,16 +29,21 @@ LARGER_REMARK = (
     "Half of the photographs show the head with {} pixels or more: --size up to that gives a finer mesh than these {}, "
     "and protected views that show more{}."
 )
-SHAPE_OF_A_HEAD = "the shape of a head identifies a person by itself, as does the mesh made from it"
-SHAPE_OF_AN_OBJECT = "the mesh may show what is embossed"
-LEARNED_HEAD = (
-    "programs made for it told nearly all protected views of ten heads apart, and turned many into pictures that face "
-    "recognition takes for the person (`privhead audit` measures it for yours)"
-)
-LEARNED_OBJECT = (
-    "WRITING STAYS READABLE in it, and no detector looks for writing in the neutral views (`--blur` makes it harder to "
-    "read; look at --preview)"
-)
+OUTLINE = "along an outline against a known background the brightness of {} can be estimated"
+NOT_PROMISED = {
+    "head": "programs made for it told nearly all protected views of ten heads apart, and turned many into pictures "
+    "that face recognition takes for the person (`privhead audit` measures it for yours); "
+    f"{OUTLINE.format('skin and hair')}; and the shape of a head identifies a person by itself, as does the mesh made "
+    "from it",
+    "object": "WRITING STAYS READABLE in it, and no detector looks for writing in the neutral views (`--blur` makes it "
+    f"harder to read; look at --preview); {OUTLINE.format('the object')}; and the mesh may show what is embossed",
+    "room": "WRITING STAYS READABLE in it, and NOTHING LOOKS FOR PEOPLE OR WRITING in the neutral views (`--blur` "
+    "makes writing harder to read; look at --preview); and the mesh shows what stands in the room",
+}
+"""By subject, what a protected capture does not hide."""
+WHOLE = {"head": "surroundings included", "object": "surroundings included", "room": "all that they show"}
+"""By subject, what is in views without masks."""
+BOX_REMARK = "The room's box is {}: if walls lie outside it, pass --box x0 y0 z0 x1 y1 z1, or aabb in transforms.json."
 EXPOSURE_REMARK = (
     "The photographs differ in exposure or white balance by up to a factor of {:.2f}; it was divided out, and is not "
     "in the protected capture."
@@ -72,6 +77,8 @@ class ProtectSummary:
     """Side that views of the photographs' own resolution would have: the median."""
     box_size: tuple[float, ...] = ()
     """Sides of the head's box in the capture's units."""
+    box_found: str = ""
+    """In words, what a room's box was found from."""
     template: str | None = None
     """Name of the template that was posed in the capture."""
     brightest: float = 1.0
@@ -89,9 +96,7 @@ class ProtectSummary:
     def _about_a_head(self) -> str:
         head = self.subject == "head"
         masked = self.silhouettes == self.neutral + self.protected
-        surroundings = (
-            "what lies outside the head's outline replaced by one colour" if masked else "surroundings included"
-        )
+        surroundings = "what lies outside the head's outline replaced by one colour" if masked else WHOLE[self.subject]
         more = f" and {self.neutral - NAMED} more" if self.neutral > NAMED else ""
         names = ", ".join(self.neutral_names[:NAMED])
         box = f" ({' x '.join(f'{side:.3g}' for side in self.box_size)} units)" if self.box_size else ""
@@ -114,6 +119,7 @@ class ProtectSummary:
                 if self.native_size > LARGER * max(self.width, self.height)
                 else []
             ),
+            *([BOX_REMARK.format(self.box_found)] if self.box_found else []),
             *([EXPOSURE_REMARK.format(self.brightest)] if self.brightest > 1 else []),
             *(f"Look at {view}" for view in self.doubtful),
             *([f"In colour are {names}{more}: make sure that none shows the face."] if names else []),
@@ -129,7 +135,9 @@ class ProtectSummary:
                 f"  - {self.protected} protected views of {self.width}x{self.height} pixels as the strength of colour "
                 f"changes alone ({self.operator.name}, blur {self.operator.blur:g} pixels, {self.operator.levels} "
                 "levels);",
-                f"  - {self.silhouettes} outlines of the head, and which pixels are unknown;",
+                "  - which pixels are unknown;"
+                if self.subject == "room"
+                else f"  - {self.silhouettes} outlines of the head, and which pixels are unknown;",
                 f"  - each camera's place and focal length, the box that holds the head{box}{template} and, if known, "
                 "the scale.",
                 "",
@@ -139,9 +147,7 @@ class ProtectSummary:
                 "  - EXIF, GPS positions, thumbnails and original file names.",
                 "",
                 "What this does not promise: edges stay visible to a person who looks at a protected view; "
-                f"{LEARNED_HEAD if head else LEARNED_OBJECT}; along an outline against a known background the "
-                f"brightness of {'skin and hair' if head else 'the object'} can be estimated; and "
-                f"{SHAPE_OF_A_HEAD if head else SHAPE_OF_AN_OBJECT}.",
+                f"{NOT_PROMISED[self.subject]}.",
                 "",
                 *remarks,
             ]

@@ -72,7 +72,7 @@ def protect(
     template: str | None = None,
     preview: Path | None = None,
 ) -> None:
-    """Turn raw photographs of a head or object into a protected capture: the only folder that may leave the machine.
+    """Turn raw photographs of a head, object or room into a protected capture, the only folder that may leave here.
 
     A photograph that nothing declares neutral counts as sensitive: neither "sensitive": false in transforms.json, nor
     --neutral, nor --face-direction.
@@ -81,19 +81,22 @@ def protect(
         data: Folder of the raw capture: transforms.json and the photographs.
         output_dir: Folder to write the protected capture into; it must not exist yet. Its owner alone may read it.
         subject: What is photographed. The face check expects a large upright face on a head, and small or turned ones
-            on an object; it does not look for writing or anything else. "Face" below means whatever on an object is
-            sensitive.
+            on an object; it does not look for writing or anything else. A room is seen from within: its photographs are
+            kept whole, need no masks, and are not looked at for faces. "Face" below means whatever on an object or in a
+            room is sensitive.
         operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
         blur: Standard deviation in pixels of a Gaussian blur before the operator.
         levels: Number of values that a stored magnitude can take, 2 to 65536.
-        size: Side of the stored views in pixels: squares about the head, never enlarged.
+        size: Side of the stored views in pixels: squares about the head, never enlarged; of a room, the longer side.
         background: Colour between 0 and 1 to put behind the head where there is a mask or an alpha channel.
         neutral: Globs of photographs that show no face.
         sensitive: Globs of photographs that show a face.
         face_direction: Direction in which the face looks, in the capture's frame.
         neutral_beyond_deg: With --face-direction: photographs taken from farther off it than this are neutral.
         allow_face: Globs of neutral photographs to accept although a face detector fires.
-        box: Box that holds the head, x0 y0 z0 x1 y1 z1 in the capture's frame; by default found from the masks.
+        box: Box that holds the head or room, x0 y0 z0 x1 y1 z1 in the capture's frame; by default found from the masks.
+            That of a room is aabb of transforms.json, or found from the points of ply_file_path, or else guessed: it
+            reaches half the cameras' extent beyond them.
         ignore_masks: Use neither masks nor alpha channels: all views keep their surroundings.
         template: Where training starts beside the silhouettes: average, a head of nobody, or a mesh file of yours,
             closed, the face along +x, z up. For photographs from the front only, or without masks.

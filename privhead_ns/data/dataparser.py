@@ -11,6 +11,7 @@ from typing import cast
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from nerfstudio.cameras.cameras import Cameras, CameraType
 from nerfstudio.data.dataparsers.base_dataparser import DataParser, DataParserConfig, DataparserOutputs
 from nerfstudio.data.scene_box import SceneBox
@@ -78,6 +79,7 @@ class PrivheadDataParser(DataParser):
                 "pixel_size": pixel_size(capture) / frame.side,
                 "mm_per_unit": capture.mm_per_unit,
                 "template": capture.template_path,
+                "subject": capture.subject,
             },
         )
 
@@ -100,7 +102,23 @@ def capture_cameras(capture: ProtectedCapture) -> Cameras:
 
 
 def pixel_size(capture: ProtectedCapture) -> float:
-    """Returns the edge that a pixel covers at the head, in capture units: the median over the views."""
+    """Returns the edge that a pixel covers at the head, in capture units: the median over the views.
+
+    In a room it is that at the box's wall before the camera.
+    """
     center = capture.aabb.mean(axis=0)
-    sizes = [np.linalg.norm(frame.camera_to_world[:3, 3] - center) / frame.fl_x for frame in capture.frames]
-    return float(np.median(sizes))
+    if capture.subject == "room":
+        distances = [_distance_to_wall(frame.camera_to_world, capture.aabb) for frame in capture.frames]
+    else:
+        distances = [float(np.linalg.norm(frame.camera_to_world[:3, 3] - center)) for frame in capture.frames]
+    return float(np.median(np.array(distances) / [frame.fl_x for frame in capture.frames]))
+
+
+def _distance_to_wall(camera_to_world: Float[np.ndarray, "4 4"], aabb: Float[np.ndarray, "2 3"]) -> float:
+    """Returns the distance along the optical axis from a camera to where it leaves a box; the diagonal at most."""
+    position, direction = camera_to_world[:3, 3], -camera_to_world[:3, 2]
+    ahead = np.where(direction > 0, aabb[1], aabb[0]) - position
+    diagonal = float(np.linalg.norm(aabb[1] - aabb[0]))
+    distances = np.divide(ahead, direction, out=np.full(3, diagonal), where=np.abs(direction) > 1e-9)
+    distance = float(distances.min())
+    return distance if 0 < distance < diagonal else diagonal

@@ -30,16 +30,17 @@ def describe(metadata: dict[str, Any], scene_box: SceneBox) -> dict[str, Any]:
         "frame": asdict(metadata["frame"]),
         "aabb": scene_box.aabb.tolist(),
         "operator": metadata["operator"].to_dict(),
+        "subject": metadata["subject"],
     }
 
 
 def restore(description: dict[str, Any]) -> tuple[dict[str, Any], SceneBox]:
-    """Returns metadata and box of a description.
+    """Returns metadata and box of a description; where an older version did not tell the subject, it is a head.
 
     Raises:
         ValueError: if its frame or its box is impossible.
     """
-    metadata = {name: value for name, value in description.items() if name != "aabb"}
+    metadata = {"subject": "head"} | {name: value for name, value in description.items() if name != "aabb"}
     metadata["operator"] = OperatorConfig(**description["operator"])
     metadata["frame"] = frame = TrainingFrame(**description["frame"])
     box, scale = torch.tensor(description["aabb"], dtype=torch.float32), description["mm_per_unit"]

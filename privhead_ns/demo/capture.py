@@ -10,7 +10,7 @@ import trimesh
 from PIL import Image
 from rich.progress import track
 
-from privhead_ns.demo.photograph import FOCAL, normals, photograph
+from privhead_ns.demo.photograph import normals, photograph
 from privhead_ns.demo.scene import Scene, View
 from privhead_ns.demo.scenes import HEAD
 from privhead_ns.errors import UserError
@@ -23,12 +23,16 @@ MESH_RESOLUTION = 192
 
 
 def exact_mesh(scene: Scene, resolution: int) -> trimesh.Trimesh:
-    """Returns the surface of a scene, closed, in units: marching cubes, then Newton steps onto the surface."""
+    """Returns the surface of a scene, closed, in units: marching cubes, then Newton steps onto the surface.
+
+    Its faces look to the cameras.
+    """
     mesh = extract_mesh(
         lambda points: torch.from_numpy(scene.sdf(points.numpy())),
         torch.from_numpy(scene.aabb),
         resolution,
         device="cpu",
+        inside_out=scene.subject == "room",
     )
     vertices = np.asarray(mesh.vertices, np.float32)
     for _ in range(2):
@@ -53,22 +57,25 @@ def write_demo_capture(folder: Path, size: int = 64, scene: Scene = HEAD) -> Non
     if size < 8:
         raise UserError(f"The demo's photographs must be at least 8 pixels wide, not {size}.")
     with whole_folder(folder) as draft:
-        (draft / "images").mkdir()
-        (draft / "masks").mkdir()
         frames = [
             _write_frame(draft, index, scene, view, size)
             for index, view in enumerate(track(scene.views, description=f"Photographing the {scene.name}"))
         ]
         mesh = exact_mesh(scene, MESH_RESOLUTION)
         mesh.export(draft / "gt_mesh.ply")
-        write_json(draft / "transforms.json", _camera(size) | {"mm_per_unit": scene.mm_per_unit, "frames": frames})
+        write_json(
+            draft / "transforms.json", _camera(scene, size) | {"mm_per_unit": scene.mm_per_unit, "frames": frames}
+        )
         write_json(draft / "capture.json", _description(scene, mesh, size))
 
 
 def _write_frame(draft: Path, index: int, scene: Scene, view: View, size: int) -> dict:
-    names = {"file_path": f"images/{index:03d}.png", "mask_path": f"masks/{index:03d}.png"}
+    names = {"file_path": f"images/{index:03d}.png"}
+    if scene.subject != "room":  # which fills all of its photographs
+        names["mask_path"] = f"masks/{index:03d}.png"
     pixels = photograph(scene, view.camera_to_world, size)
-    for name, array in zip(names.values(), pixels, strict=True):
+    for name, array in zip(names.values(), pixels, strict=False):
+        (draft / name).parent.mkdir(exist_ok=True)
         Image.fromarray(array).save(draft / name)
     return names | {
         "transform_matrix": view.camera_to_world.tolist(),
@@ -78,8 +85,8 @@ def _write_frame(draft: Path, index: int, scene: Scene, view: View, size: int) -
     }
 
 
-def _camera(size: int) -> dict:
-    focal, centre = FOCAL * size, size / 2
+def _camera(scene: Scene, size: int) -> dict:
+    focal, centre = scene.focal * size, size / 2
     distortion = dict.fromkeys(("k1", "k2", "p1", "p2"), 0.0)
     shared = {"fl_x": focal, "fl_y": focal, "cx": centre, "cy": centre, "w": size, "h": size}
     return {"camera_model": "OPENCV"} | shared | distortion

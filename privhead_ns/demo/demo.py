@@ -11,17 +11,20 @@ from rich.table import Table
 
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
+from privhead_ns.data.dataparser import PrivheadDataParserConfig
+from privhead_ns.data.dataset import PrivheadDataset
 from privhead_ns.demo.capture import write_demo_capture
-from privhead_ns.demo.plate_report import read_plate, reading_table
+from privhead_ns.demo.reading_report import read_letters, reading_table
 from privhead_ns.demo.scene import Scene
-from privhead_ns.demo.scenes import PLATE
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, make_private
 from privhead_ns.mesh.comparison import Row, chosen_views, save_comparison
 from privhead_ns.mesh.evaluate import Evaluation, evaluate
 from privhead_ns.mesh.export import export_mesh
+from privhead_ns.mesh.extract import extract_mesh
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.phases import PhaseSchedule
+from privhead_ns.start import compare_views, start_sdf
 from privhead_ns.training_run import train
 
 RESOLUTION = 192
@@ -61,9 +64,10 @@ def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
     for phase, step in borders.items():
         path = output_dir / f"{scene.subject}{'' if step is None else '-phase1'}.ply"
         meshes[phase] = export_mesh(run.config, path, RESOLUTION, millimetres=False, load_step=step)
-    readings = read_plate(raw, protected, run, meshes) if scene is PLATE else None
+    readings = read_letters(scene.lettering, raw, protected, run, meshes) if scene.lettering else None
     run.keep_last_checkpoint()  # earlier ones of phase 2 hold the colours painted on what is sensitive
-    evaluations = {phase: evaluate(mesh, raw) for phase, mesh in meshes.items()}
+    measured = ({"no training": start_mesh(protected)} if scene.subject == "room" else {}) | meshes
+    evaluations = {phase: evaluate(mesh, raw) for phase, mesh in measured.items()}
     capture = load_protected_capture(protected)
     rows = [Row(capture.frames[view].kind, raw, protected, view, meshes) for view in chosen_views(capture)]
     save_comparison(output_dir / "demo.png", rows)
@@ -75,6 +79,16 @@ def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
         f"Mesh: {output_dir / scene.subject}.ply; picture: {output_dir / 'demo.png'}; "
         f"to look around: ns-viewer --load-config {run.config}"
     )
+
+
+def start_mesh(protected: Path) -> trimesh.Trimesh:
+    """Returns the surface that training starts from in a room, in the capture's frame."""
+    dataset = PrivheadDataset(PrivheadDataParserConfig(data=protected).setup().get_dataparser_outputs())
+    sdf = start_sdf(dataset, compare_views(dataset))
+    assert sdf is not None
+    mesh = extract_mesh(sdf, dataset.scene_box.aabb, RESOLUTION, "cpu", inside_out=True)
+    mesh.vertices = dataset.metadata["frame"].to_capture(mesh.vertices)
+    return mesh
 
 
 def demo_table(evaluations: dict[str, Evaluation]) -> Table:

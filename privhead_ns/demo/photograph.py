@@ -7,8 +7,6 @@ from jaxtyping import Float, UInt8
 
 from privhead_ns.demo.scene import DistanceFunction, Scene
 
-FOCAL = 1.85
-"""Focal length over image width: 30 degrees of view, as a portrait lens."""
 TOLERANCE = 3e-4
 """Distance to the surface, in units, at which a ray has arrived."""
 SHORTEST_STEP = 4e-3
@@ -102,7 +100,7 @@ def shade(
 def photograph(
     scene: Scene, camera_to_world: Float[np.ndarray, "4 4"], size: int, rays_per_side: int = 3
 ) -> tuple[UInt8[np.ndarray, "size size 3"], UInt8[np.ndarray, "size size"]]:
-    """Takes one square photograph on black, with the principal point in its centre and focal length `FOCAL * size`.
+    """Takes one square photograph on black, with the principal point in its centre, by the scene's lens.
 
     Args:
         scene: what is photographed.
@@ -115,9 +113,9 @@ def photograph(
     """
     origin = camera_to_world[:3, 3].astype(np.float32)
     fine = size * rays_per_side
-    directions = _directions(camera_to_world, fine)
+    directions = _directions(camera_to_world, fine, scene.focal)
     pixel = np.arange(fine) // rays_per_side
-    start = _free_distance(scene.sdf, camera_to_world, size)[pixel[:, None], pixel].reshape(-1)
+    start = _free_distance(scene, camera_to_world, size)[pixel[:, None], pixel].reshape(-1)
     distance = trace(scene.sdf, np.broadcast_to(origin, directions.shape), directions, start)
     hit = np.isfinite(distance)
     picture = np.zeros((fine * fine, 4), np.float32)
@@ -128,23 +126,23 @@ def photograph(
     return stored[..., :3], stored[..., 3]
 
 
-def _directions(camera_to_world: Float[np.ndarray, "4 4"], size: int) -> Float[np.ndarray, "rays 3"]:
+def _directions(camera_to_world: Float[np.ndarray, "4 4"], size: int, focal: float) -> Float[np.ndarray, "rays 3"]:
     """Returns unit directions through the centres of size x size pixels, row by row."""
     across = (np.arange(size) + 0.5) / size - 0.5
     x, y = np.meshgrid(across, -across)
-    world = np.stack([x, y, np.full_like(x, -FOCAL)], axis=-1).reshape(-1, 3) @ camera_to_world[:3, :3].T
+    world = np.stack([x, y, np.full_like(x, -focal)], axis=-1).reshape(-1, 3) @ camera_to_world[:3, :3].T
     return (world / np.linalg.norm(world, axis=1, keepdims=True)).astype(np.float32)
 
 
 def _free_distance(
-    sdf: DistanceFunction, camera_to_world: Float[np.ndarray, "4 4"], size: int
+    scene: Scene, camera_to_world: Float[np.ndarray, "4 4"], size: int
 ) -> Float[np.ndarray, "size size"]:
     """Returns a distance up to which the whole cone of rays through each pixel is free, infinite where it misses.
 
     The axis of the cone walks until the free ball about it is down to two cone radii; all balls before cover the cone.
     """
     origin = camera_to_world[:3, 3].astype(np.float32)
-    radius = (np.linalg.norm(origin) + 1) * np.sqrt(0.5) / (FOCAL * size)
-    directions = _directions(camera_to_world, size)
+    radius = (np.linalg.norm(origin) + 1) * np.sqrt(0.5) / (scene.focal * size)
+    directions = _directions(camera_to_world, size, scene.focal)
     origins = np.broadcast_to(origin, directions.shape)
-    return (trace(sdf, origins, directions, tolerance=2 * radius) - radius).reshape(size, size)
+    return (trace(scene.sdf, origins, directions, tolerance=2 * radius) - radius).reshape(size, size)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from privhead_ns.demo.letters import GRID, letter_distance
-from privhead_ns.demo.shapes import in_chunks, smooth_minimum, waves
+from privhead_ns.demo.lettering import Lettering
+from privhead_ns.demo.shapes import in_chunks, rounded, smooth_minimum, waves
 
 MM_PER_UNIT = 200.0
 AABB = np.array([[-0.74, -0.62, -0.52], [0.74, 0.62, 0.52]])
@@ -25,14 +25,21 @@ PLATE_MIDDLE = -0.10
 """Height of the plate's middle."""
 PLATE_HALF = (0.50, 0.19)
 """Half width and half height of the plate."""
-LETTER_HEIGHT, STROKE, PITCH = 0.22, 0.022, 0.235
-"""Height of a letter between the middles of its strokes; half width of a stroke; distance between letters."""
 EMBOSSED = 0.03
 """Height of letters and rim above the plate: 6 mm."""
 RIM = 0.02
 """Width of the rim."""
-NEAR = 0.06
-"""Distance to the box around a letter up to which the letter itself is looked at; beyond, the box's stands for it."""
+LETTERING = Lettering(
+    TEXT,
+    front=PLATE_FRONT,
+    middle=PLATE_MIDDLE,
+    half=PLATE_HALF,
+    letter_height=0.22,
+    stroke=0.022,
+    pitch=0.235,
+    embossed=EMBOSSED,
+    near=0.06,
+)
 
 Vector = tuple[float, float, float]
 Values = Float[np.ndarray, " n"]
@@ -52,7 +59,7 @@ class Box:
         """Returns the distance to the box."""
         folded = np.stack([points[0], np.abs(points[1]), points[2]])
         beyond = np.abs(folded - _column(self.centre)) - (_column(self.half) - np.float32(self.rounding))
-        return _rounded(beyond, self.rounding)
+        return rounded(beyond, self.rounding)
 
 
 @dataclass(frozen=True)
@@ -71,17 +78,11 @@ class Wheel:
         """Returns the distance to the nearer of the two wheels."""
         radial = np.hypot(points[0] - np.float32(self.x), points[2] - np.float32(self.z)) - np.float32(self.radius)
         axial = np.abs(np.abs(points[1]) - np.float32(self.side)) - np.float32(self.half_width)
-        return _rounded(np.stack([radial, axial]) + np.float32(self.rounding), self.rounding)
+        return rounded(np.stack([radial, axial]) + np.float32(self.rounding), self.rounding)
 
 
 def _column(vector: Vector) -> Float[np.ndarray, "3 1"]:
     return np.array(vector, np.float32)[:, None]
-
-
-def _rounded(beyond: Float[np.ndarray, "axes n"], rounding: float) -> Values:
-    """Returns the distance to a body, given how far points lie beyond its sides, each drawn in by the rounding."""
-    outside = np.maximum(beyond, 0)
-    return np.sqrt(np.einsum("in,in->n", outside, outside)) + np.minimum(beyond.max(axis=0), 0) - np.float32(rounding)
 
 
 PAINT, GLASS, CHROME = (0.10, 0.30, 0.48), (0.03, 0.045, 0.05), (0.45, 0.45, 0.47)
@@ -106,33 +107,6 @@ PLATE = Box((PLATE_FRONT - 0.04, 0, PLATE_MIDDLE), (0.04, *PLATE_HALF), 0.01, (0
 INK: Vector = (0.02, 0.02, 0.03)
 
 
-def letter_middles(text: str) -> Float[np.ndarray, "letters 2"]:
-    """Returns where the letters' middles lie on the plate, right and up as one reads it, from the plate's middle."""
-    across = (np.arange(len(text)) - (len(text) - 1) / 2) * PITCH
-    return np.stack([across, np.zeros(len(text))], axis=1).astype(np.float32)
-
-
-def _places(points: Columns) -> Float[np.ndarray, "n 2"]:
-    """Returns places on the plate, right and up as one reads it, from its middle."""
-    return np.stack([points[1], points[2] - np.float32(PLATE_MIDDLE)], axis=1)
-
-
-def ink_distance(places: Float[np.ndarray, "n 2"], text: str) -> Values:
-    """Returns the distance from places on the plate to the text's strokes, negative in them.
-
-    Farther than `NEAR` from a letter it is a lower bound.
-    """
-    half = np.array(GRID, np.float32) / GRID[1] * LETTER_HEIGHT / 2 + np.float32(STROKE)
-    nearest = np.full(len(places), np.inf, np.float32)
-    for letter, middle in zip(text, letter_middles(text), strict=True):
-        offset = places - middle
-        distance = np.hypot(*np.maximum(np.abs(offset) - half, 0).T)
-        near = np.flatnonzero(distance < NEAR)
-        distance[near] = letter_distance(letter, offset[near], LETTER_HEIGHT) - np.float32(STROKE)
-        np.minimum(nearest, distance, out=nearest)
-    return nearest
-
-
 def _rim_distance(places: Float[np.ndarray, "n 2"]) -> Values:
     """Returns the distance to the rim along the plate's edge."""
     inwards = (np.array(PLATE_HALF, np.float32) - np.abs(places)).min(axis=1)
@@ -141,10 +115,10 @@ def _rim_distance(places: Float[np.ndarray, "n 2"]) -> Values:
 
 def _relief(points: Columns, text: str) -> Values:
     """Returns the distance to letters and rim, which stand on the plate."""
-    places = _places(points)
-    across = np.minimum(ink_distance(places, text), _rim_distance(places))
+    places = LETTERING.places(points)
+    across = np.minimum(LETTERING.ink_distance(places, text), _rim_distance(places))
     height = np.abs(points[0] - np.float32(PLATE_FRONT)) - np.float32(EMBOSSED)
-    return _rounded(np.stack([across, height]), 0.0)
+    return rounded(np.stack([across, height]), 0.0)
 
 
 def sdf(points: Float[np.ndarray, "n 3"], text: str = TEXT) -> Values:
@@ -174,9 +148,9 @@ def _albedo(points: Columns, text: str) -> Float[np.ndarray, "n 3"]:
     colours[painted] = _paint(points[:, painted])
     dirt = 1 + 0.10 * waves(points, 0.22, 21) + 0.08 * waves(points, 0.09, 22)
     colours *= dirt[:, None].clip(0.5, 1.5)
-    places = _places(points)
+    places = LETTERING.places(points)
     front = (points[0] > PLATE_FRONT - 0.005) & (np.abs(places) < np.array(PLATE_HALF)).all(axis=1)
-    ink = np.minimum(ink_distance(places[front], text), _rim_distance(places[front]))
+    ink = np.minimum(LETTERING.ink_distance(places[front], text), _rim_distance(places[front]))
     colours[front] = np.where(ink[:, None] < 0.004, np.array(INK), np.array(PLATE.colour))
     return colours.clip(0, 1)
 

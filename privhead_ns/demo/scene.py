@@ -4,36 +4,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import trimesh
 from jaxtyping import Float
 
+from privhead_ns.capture.subject import Subject
+from privhead_ns.demo.lettering import Lettering
+
 DistanceFunction = Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, " n"]]
 
 CAMERA_DISTANCE = 3.5
 """Distance of the cameras from the origin, in units."""
+PORTRAIT_LENS = 1.85
+"""Focal length over image width: 30 degrees of view."""
 
 
 @dataclass(frozen=True)
 class View:
-    """Where a photograph is taken from; angles in degrees, azimuth 0 along +x, rising towards +y."""
+    """Where a photograph is taken from; angles in degrees, azimuth 0 along +x, rising towards +y.
+
+    They give the direction from what the camera looks at to the camera.
+    """
 
     azimuth: float
     elevation: float
     sensitive: bool
+    position: tuple[float, float, float] | None = None
+    """Where the camera stands; None where it looks at the origin, from `CAMERA_DISTANCE`."""
 
     @property
     def camera_to_world(self) -> Float[np.ndarray, "4 4"]:
-        """OpenGL pose of a camera that looks at the origin, upright."""
+        """OpenGL pose of the camera, upright."""
         azimuth, elevation = np.radians([self.azimuth, self.elevation])
         backward = np.array(
             [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
         )
         right = np.array([-np.sin(azimuth), np.cos(azimuth), 0.0])
         pose = np.eye(4)
-        pose[:3] = np.stack([right, np.cross(backward, right), backward, CAMERA_DISTANCE * backward], axis=1)
+        position = CAMERA_DISTANCE * backward if self.position is None else np.array(self.position)
+        pose[:3] = np.stack([right, np.cross(backward, right), backward, position], axis=1)
         return pose
 
 
@@ -45,13 +56,13 @@ def arc(ends: tuple[float, float], count: int, elevations: tuple[float, ...], se
 
 @dataclass(frozen=True)
 class Scene:
-    """A synthetic subject inside the unit sphere at the origin; z is up, and the sensitive side faces +x."""
+    """A synthetic subject inside the unit sphere at the origin; z is up, and what is sensitive faces +x."""
 
     name: str
     in_words: str
-    subject: Literal["head", "object"]
+    subject: Subject
     sdf: DistanceFunction
-    """Signed distance in units, negative inside."""
+    """Signed distance in units, negative in what is solid."""
     albedo: Callable[[Float[np.ndarray, "n 3"]], Float[np.ndarray, "n 3"]]
     """Linear reflectance in [0, 1] of points of the surface."""
     aabb: Float[np.ndarray, "2 3"]
@@ -60,6 +71,10 @@ class Scene:
     views: tuple[View, ...]
     describe: Callable[[trimesh.Trimesh], dict[str, Any]]
     """Returns, given the exact mesh, what capture.json says beside what it says of all scenes."""
+    focal: float = PORTRAIT_LENS
+    """Focal length over image width."""
+    lettering: Lettering | None = None
+    """Writing that must not leave."""
 
     def count(self, sensitive: bool) -> int:
         """Returns the number of sensitive or neutral views."""

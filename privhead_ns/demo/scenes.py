@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import trimesh
 
-from privhead_ns.demo import head, plate
+from privhead_ns.demo import head, plate, room
+from privhead_ns.demo.lettering import Lettering
 from privhead_ns.demo.scene import Scene, arc
 
 
@@ -19,8 +20,17 @@ def _describe_head(mesh: trimesh.Trimesh) -> dict[str, Any]:
 
 def _describe_plate(_: trimesh.Trimesh) -> dict[str, Any]:
     radius = float(np.linalg.norm(plate.PLATE_HALF)) * plate.MM_PER_UNIT
-    centre = [plate.PLATE_FRONT, 0.0, plate.PLATE_MIDDLE]
-    return {"text": plate.TEXT, "region": {"name": "plate", "centre": centre, "radius_mm": radius}}
+    return _describe_panel("plate", plate.LETTERING, radius)
+
+
+def _describe_room(_: trimesh.Trimesh) -> dict[str, Any]:
+    to_ceiling = (room.HALF[2] - room.BOARD.middle) * room.MM_PER_UNIT
+    return _describe_panel("whiteboard", room.BOARD, to_ceiling)
+
+
+def _describe_panel(name: str, panel: Lettering, radius_mm: float) -> dict[str, Any]:
+    centre = [panel.front, 0.0, panel.middle]
+    return {"text": panel.text, "region": {"name": name, "centre": centre, "radius_mm": radius_mm}}
 
 
 HEAD = Scene(
@@ -53,5 +63,19 @@ PLATE = Scene(
         *arc((-86.0, 86.0), 18, (-12.0, 8.0, 30.0), sensitive=True),
     ),
     describe=_describe_plate,
+    lettering=plate.LETTERING,
 )
-SCENES = {scene.name: scene for scene in (HEAD, PLATE)}
+ROOM = Scene(
+    name="room",
+    in_words="a room with a whiteboard",
+    subject="room",
+    sdf=room.sdf,
+    albedo=room.albedo,
+    aabb=room.AABB,
+    mm_per_unit=room.MM_PER_UNIT,
+    views=room.VIEWS,
+    describe=_describe_room,
+    focal=room.FOCAL,
+    lettering=room.BOARD,
+)
+SCENES = {scene.name: scene for scene in (HEAD, PLATE, ROOM)}

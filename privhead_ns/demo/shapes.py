@@ -1,4 +1,4 @@
-"""Shared by the distance functions of the demo's scenes: smooth minimum, smooth noise, evaluation in chunks.
+"""Shared by the distance functions of the demo's scenes: smooth minimum, rounded edges, noise, evaluation in chunks.
 
 Formulas: Inigo Quilez, "smooth minimum", iquilezles.org/articles.
 """
@@ -20,6 +20,12 @@ def smooth_minimum(
     """Quadratic polynomial smooth minimum; its gradient is a convex mix of the two, so it is no steeper than they."""
     closeness = np.maximum(width - np.abs(first - second), 0)
     return np.minimum(first, second) - closeness * closeness / (4 * max(width, 1e-6))
+
+
+def rounded(beyond: Float[np.ndarray, "axes n"], rounding: float) -> Float[np.ndarray, "n"]:
+    """Returns the distance to a body, given how far points lie beyond its sides, each drawn in by the rounding."""
+    outside = np.maximum(beyond, 0)
+    return np.sqrt(np.einsum("in,in->n", outside, outside)) + np.minimum(beyond.max(axis=0), 0) - np.float32(rounding)
 
 
 def waves(points: Float[np.ndarray, "3 n"], wavelength: float, seed: int, count: int = 8) -> Float[np.ndarray, "n"]:

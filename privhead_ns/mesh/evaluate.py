@@ -39,7 +39,7 @@ NECK_MARGIN = 10.0
 THRESHOLD = 2.0
 """Distance in mm within which a sample counts as right in the F-score."""
 NECK_MARGIN_SHARE, THRESHOLD_SHARE = 0.025, 0.01
-"""The two lengths above as shares of the truth's box diagonal, for captures without a scale."""
+"""The two lengths above as shares of the truth's box diagonal, for captures without a scale, and for rooms."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,11 @@ class Truth:
     def nose_tip(self) -> Float[np.ndarray, " 3"] | None:
         """The middle of the face region; None where the region is not the face."""
         return self.region.centre if self.region is not None and self.region.name == "face" else None
+
+    @property
+    def small(self) -> bool:
+        """Whether lengths in mm that suit a head suit it as well."""
+        return self.subject != "room"
 
     @property
     def unit(self) -> str:
@@ -169,7 +174,7 @@ def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
         )
     neck = truth.subject == "head"
     margin = NECK_MARGIN / truth.scale if truth.mm_per_unit else NECK_MARGIN_SHARE * truth.mesh.scale
-    threshold = THRESHOLD if truth.mm_per_unit else THRESHOLD_SHARE * truth.mesh.scale
+    threshold = THRESHOLD if truth.small and truth.mm_per_unit else THRESHOLD_SHARE * truth.mesh.scale * truth.scale
     scene, true_scene = RayScene(mesh), RayScene(truth.mesh)
     true_samples = _visible_samples(true_scene, truth.cameras, "Sampling the truth")
     if len(true_samples.points) == 0:
@@ -221,8 +226,8 @@ def table(evaluation: Evaluation) -> Table:
 def load_truth(data: Path) -> Truth:
     """Reads a raw capture's ground truth, cameras and, where it has them, scale, subject, region and axes.
 
-    capture.json may hold `subject` ("object"; "head" by default), `nose_tip`, which makes the face the region, or else
-    `region` with `name`, `centre` and `radius_mm`, `up_axis` and `face_axis`.
+    capture.json may hold `subject` ("object" or "room"; "head" by default), `nose_tip`, which makes the face the
+    region, or else `region` with `name`, `centre` and `radius_mm`, `up_axis` and `face_axis`.
 
     Without axes, up is the cameras' mean up, and the face looks towards the cameras of the sensitive frames.
 
@@ -249,7 +254,9 @@ def load_truth(data: Path) -> Truth:
     face = _unit(face - face @ up * up)
     subject = info.get("subject", "head")
     if subject not in get_args(Subject):
-        raise UserError(f'subject in {data / "capture.json"} must be "head" or "object", not {subject!r}.')
+        raise UserError(
+            f"subject in {data / 'capture.json'} must be one of {', '.join(get_args(Subject))}, not {subject!r}."
+        )
     region = _read_region(info, capture.origin)
     return Truth(mesh, cameras, capture.mm_per_unit, subject, region, face, up, capture.origin)
 

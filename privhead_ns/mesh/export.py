@@ -152,8 +152,9 @@ def warn_of_earlier(load_config: Path) -> None:
 
 @torch.no_grad()
 def surface(model: PrivheadModel, resolution: int) -> trimesh.Trimesh:
-    """Returns the zero level of a model's signed distance, in the capture's frame and units."""
-    mesh = extract_mesh(model.field.sdf_function(), model.field.aabb, resolution, model.device)
+    """Returns the zero level of a model's signed distance, in the capture's frame and units; faces look to cameras."""
+    sdf, aabb = model.field.sdf_function(), model.field.aabb
+    mesh = extract_mesh(sdf, aabb, resolution, model.device, inside_out=model.room)
     frame: TrainingFrame = model.kwargs["metadata"]["frame"]
     mesh.vertices = frame.to_capture(mesh.vertices)
     return mesh

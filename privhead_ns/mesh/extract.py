@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
-from skimage.measure import marching_cubes
+from skimage.measure import label, marching_cubes
 from torch import Tensor
 
 from privhead_ns.errors import UserError
@@ -28,6 +28,8 @@ MAXIMUM_SLOPE = 2.0
 """Steepest gradient that a learned field is trusted to have when blocks are skipped; a true distance has 1."""
 BAND = 2.0
 """Distances are clipped to this many voxels: farther ones do not move the surface."""
+FURNITURE = 0.005
+"""Area of a part of a room's surface over that of the largest from which on the part is kept."""
 NUDGE = 1e-3
 """Distances are kept this many voxels away from 0, so that no vertex falls on a grid point and no triangle vanishes."""
 
@@ -49,11 +51,15 @@ def extract_mesh(
     resolution: int,
     device: torch.device | str,
     block: int = 16,
+    inside_out: bool = False,
 ) -> trimesh.Trimesh:
     """Extracts the largest connected surface of a signed distance field within a box.
 
     Outside the box counts as outside the head: where the box cuts the solid, a flat cap on the face of the box closes
     the mesh. `mesh.is_watertight` of the result says whether it is closed.
+
+    Inside out, the surface is that of the largest free space, and outside the box counts as solid: no other surface of
+    the walls. What stands free in it is part of the surface if it has `FURNITURE` of its area.
 
     Args:
         sdf: signed distance in units of the box, negative inside, of points on `device`.
@@ -61,9 +67,10 @@ def extract_mesh(
         resolution: number of cubic voxels along the longest side of the box, 8 to 1024.
         device: where to evaluate `sdf`.
         block: grid points along the side of a block that is evaluated at once; the mesh does not depend on it.
+        inside_out: whether it is a room seen from within.
 
     Returns:
-        A mesh in the frame of the box whose faces look outwards.
+        A mesh in the frame of the box whose faces look to where the distance is positive: outwards, or into the room.
 
     Raises:
         UserError: if the resolution is out of range, or the field is not finite, or has no zero level in the box.
@@ -75,15 +82,26 @@ def extract_mesh(
     shape = np.rint((upper - lower) / voxel).astype(int) + 2
     origin = (lower + upper) / 2 - (shape - 1) / 2 * voxel
     grid = _sample(sdf, origin, voxel, shape, block, torch.device(device))
-    if grid.min() > 0 or grid.max() < 0:
+    if inside_out:
+        np.negative(grid, out=grid)
+    if grid.min() > 0 or (grid.max() < 0 and not inside_out):
         raise UserError(
             "The signed distance field has no zero level in its box, so there is no surface to export:"
             " train longer, or check the masks and poses of the capture."
         )
     _intersect_with_box(grid, (upper - lower) / voxel)
-    vertices, faces, _, _ = marching_cubes(grid, level=0.0, gradient_direction="descent")
+    if inside_out:
+        _keep_largest_body(grid)
+    vertices, faces, _, _ = marching_cubes(grid, level=0.0, gradient_direction="ascent" if inside_out else "descent")
     del grid
-    return _largest_component(origin + vertices.astype(np.float64) * voxel, faces)
+    return _components(origin + vertices.astype(np.float64) * voxel, faces, FURNITURE if inside_out else 1.0)
+
+
+def _keep_largest_body(grid: Float[np.ndarray, "nx ny nz"]) -> None:
+    """Makes all bodies of a sampled solid but the largest empty, in place."""
+    bodies = np.asarray(label(grid < 0, connectivity=1))
+    others = (bodies > 0) & (bodies != np.bincount(bodies[bodies > 0]).argmax())
+    grid[others] = -grid[others]
 
 
 def _sample(
@@ -132,14 +150,14 @@ def _intersect_with_box(grid: Float[np.ndarray, "nx ny nz"], extent: Float[np.nd
         np.maximum(grid, outside.astype(np.float32).reshape([-1 if a == axis else 1 for a in range(3)]), out=grid)
 
 
-def _largest_component(vertices: Float[np.ndarray, "n 3"], faces: np.ndarray) -> trimesh.Trimesh:
-    """Returns the connected surface with the largest area; floaters and inner voids are dropped."""
+def _components(vertices: Float[np.ndarray, "n 3"], faces: np.ndarray, least: float) -> trimesh.Trimesh:
+    """Returns the connected surfaces with at least a share of the largest one's area, without floaters and voids."""
     edges = np.concatenate([faces[:, :2], faces[:, 1:]])
     graph = coo_matrix((np.ones(len(edges), dtype=bool), (edges[:, 0], edges[:, 1])), shape=(len(vertices),) * 2)
-    label = connected_components(graph, directed=False)[1]
+    component = connected_components(graph, directed=False)[1]
     corners = vertices[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    largest = np.bincount(label[faces[:, 0]], weights=area).argmax()
-    kept = label == largest
+    areas = np.bincount(component[faces[:, 0]], weights=area)
+    kept = (areas >= least * areas.max())[component]
     renumbered = np.cumsum(kept) - 1
     return trimesh.Trimesh(vertices[kept], renumbered[faces[kept[faces[:, 0]]]], process=False)

@@ -19,7 +19,7 @@ from privhead_ns.mesh.raycast import Hits, RayScene, smooth_normals
 ERROR_MAXIMUM = 5.0
 """Distance in mm at the upper end of the colour map."""
 ERROR_MAXIMUM_SHARE = 0.0125
-"""The same as a share of the truth's box diagonal, for captures without a scale."""
+"""The same as a share of the truth's box diagonal, for captures without a scale, and for rooms."""
 SUPERSAMPLING = 2
 """Rays along each side of a pixel."""
 VIEWS = {"front": 0.0, "three-quarter": 45.0, "side": 90.0, "rear": 180.0}
@@ -36,8 +36,8 @@ AMBIENT = 0.15
 """Light from everywhere in shaded pictures."""
 CLAY = (0.93, 0.9, 0.86)
 """Colour of the surface in shaded pictures."""
-VIEW_ANGLE = 25.0
-"""Opening angle in degrees of the heat map's cameras."""
+VIEW_ANGLE, ROOM_ANGLE = 25.0, 90.0
+"""Opening angle in degrees of the heat map's cameras, about a head and within a room."""
 
 
 def render_normals(mesh: trimesh.Trimesh, camera: PosedCamera) -> UInt8[np.ndarray, "height width 3"]:
@@ -91,7 +91,9 @@ def render_error(
 
 def error_maximum(truth: Truth) -> float:
     """Returns the distance at the upper end of the heat map, in `truth.unit`."""
-    return ERROR_MAXIMUM if truth.mm_per_unit else ERROR_MAXIMUM_SHARE * truth.mesh.scale
+    if truth.small and truth.mm_per_unit:
+        return ERROR_MAXIMUM
+    return ERROR_MAXIMUM_SHARE * truth.mesh.scale * truth.scale
 
 
 def save_heat_map(path: Path, mesh: trimesh.Trimesh, data: Path) -> None:
@@ -117,13 +119,16 @@ def save_heat_map(path: Path, mesh: trimesh.Trimesh, data: Path) -> None:
 
 
 def orbit_camera(truth: Truth, turn: float, size: int) -> PosedCamera:
-    """Returns a camera with a square image that sees the whole true head.
+    """Returns a camera with a square image that sees the whole true head; of a room, one in the midst of the cameras.
 
     Args:
         truth: gives the head's place and axes.
         turn: degrees about the up axis from the face direction, towards the head's left.
         size: side of the image in pixels.
     """
+    if truth.subject == "room":
+        midst = np.mean([camera.camera_to_world[:3, 3] for camera in truth.cameras], axis=0)
+        return _camera_about(truth, midst, 0.0, turn, size, ROOM_ANGLE)
     centre = truth.mesh.bounds.mean(axis=0)
     radius = np.linalg.norm(truth.mesh.vertices - centre, axis=1).max()
     return _camera_about(truth, centre, float(radius), turn, size)
@@ -142,10 +147,12 @@ def face_camera(truth: Truth, turn: float, size: int) -> PosedCamera:
     return _camera_about(truth, nose_tip - FACE_DEPTH * radius * truth.face_axis, radius, turn, size)
 
 
-def _camera_about(truth: Truth, centre: Float[np.ndarray, " 3"], radius: float, turn: float, size: int) -> PosedCamera:
+def _camera_about(
+    truth: Truth, centre: Float[np.ndarray, " 3"], radius: float, turn: float, size: int, opening: float = VIEW_ANGLE
+) -> PosedCamera:
     """Returns a camera that sees a sphere."""
     left = np.cross(truth.up_axis, truth.face_axis)
-    angle, half_opening = np.radians(turn), np.radians(VIEW_ANGLE) / 2
+    angle, half_opening = np.radians(turn), np.radians(opening) / 2
     backward = np.cos(angle) * truth.face_axis + np.sin(angle) * left
     camera_to_world = np.eye(4)
     camera_to_world[:3, :3] = np.stack([np.cross(truth.up_axis, backward), truth.up_axis, backward], axis=1)

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 NEIGHBOURS, BEST = 6, 3
 """Views that each view is compared with, the nearest in direction; and how many count at a place, the most alike."""
+APART = 0.03
+"""Distance between two cameras in a room below which one shows no depth in the other, in longest sides of its box."""
 LEAST_ANGLE = 5.0
 """Degrees between the directions of two views below which depth is too uncertain."""
 RADIUS = 3
@@ -65,6 +67,7 @@ class Agreement(nn.Module):
         interior: 1 where σ saw nothing but the head, 0 elsewhere.
         poses: camera-to-world matrices in the frame of training, OpenGL convention.
         intrinsics: fl_x, fl_y, cx and cy of every view.
+        inside_out: whether the cameras stand in a room; its views are compared with those that look the same way.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Agreement(nn.Module):
         interior: Float[Tensor, "views height width"],
         poses: Float[Tensor, "views 3 4"],
         intrinsics: Float[Tensor, "views 4"],
+        inside_out: bool = False,
     ) -> None:
         super().__init__()
         self.images: Tensor
@@ -83,7 +87,8 @@ class Agreement(nn.Module):
         self.register_buffer("images", torch.stack([magnitudes, interior], dim=-1), persistent=False)
         self.register_buffer("poses", poses, persistent=False)
         self.register_buffer("intrinsics", intrinsics, persistent=False)
-        self.register_buffer("neighbours", nearest_views(poses[:, :, 3]), persistent=False)
+        neighbours = alike_views(poses) if inside_out else nearest_views(poses[:, :, 3])
+        self.register_buffer("neighbours", neighbours, persistent=False)
         steps = torch.arange(-RADIUS, RADIUS + 1.0)
         self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
 
@@ -203,3 +208,10 @@ def nearest_views(positions: Float[Tensor, "views 3"]) -> Int[Tensor, "views cho
     cosine = directions @ directions.T
     cosine = torch.where(cosine > math.cos(math.radians(LEAST_ANGLE)), cosine - 4, cosine)
     return cosine.fill_diagonal_(-8).topk(min(NEIGHBOURS, len(positions) - 1), dim=1).indices
+
+
+def alike_views(poses: Float[Tensor, "views 3 4"]) -> Int[Tensor, "views chosen"]:
+    """Returns for each view in a room those that look most nearly the same way; cameras too near it come last."""
+    cosine = poses[:, :, 2] @ poses[:, :, 2].T
+    cosine = torch.where(torch.cdist(poses[:, :, 3], poses[:, :, 3]) > APART, cosine, cosine - 4)
+    return cosine.fill_diagonal_(-8).topk(min(NEIGHBOURS, len(poses) - 1), dim=1).indices

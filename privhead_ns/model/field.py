@@ -82,8 +82,12 @@ class HeadField(nn.Module):
         finest.data[:] = (radius - size) * shortest_half
 
     @torch.no_grad()
-    def start_as(self, sdf: Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]]) -> None:
-        """Sets the signed distance to the largest body of a function of positions, smoothed.
+    def start_as(self, sdf: Callable[[Float[Tensor, "n 3"]], Float[Tensor, " n"]], largest_body: bool = True) -> None:
+        """Sets the signed distance to a function of positions, smoothed.
+
+        Args:
+            sdf: the function.
+            largest_body: whether to leave out all bodies but the largest.
 
         Raises:
             UserError: if the function is negative nowhere.
@@ -98,8 +102,9 @@ class HeadField(nn.Module):
         bodies = np.asarray(label(values < 0))
         if not bodies.any():
             raise UserError("No point lies inside the silhouettes: protect the photographs again.")
-        others = (bodies > 0) & (bodies != np.bincount(bodies[bodies > 0]).argmax())
-        values = np.where(others, np.abs(values), values)
+        if largest_body:
+            others = (bodies > 0) & (bodies != np.bincount(bodies[bodies > 0]).argmax())
+            values = np.where(others, np.abs(values), values)
         start.copy_(torch.from_numpy(gaussian_filter(values, SMOOTHING)))
 
     @torch.no_grad()

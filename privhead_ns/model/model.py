@@ -94,11 +94,12 @@ class PrivheadModel(Model):
     """Factor on the gradient that painted colours and magnitudes pass to the shape and to the views' movements."""
 
     def populate_modules(self) -> None:
-        """Builds head, operator and, for captures without masks, the background."""
+        """Builds head, operator and, for heads and objects without masks, the background."""
         super().populate_modules()
         metadata: dict[str, Any] = self.kwargs["metadata"]
         aabb = self.scene_box.aabb
         self.collider = AABBBoxCollider(self.scene_box)
+        self.room: bool = metadata["subject"] == "room"
         self.populate_head()
         self.operator: Operator = metadata["operator"].setup()
         self.magnitude_maximum: float = metadata["magnitude_maximum"]
@@ -106,7 +107,7 @@ class PrivheadModel(Model):
         self.background_color: Tensor
         self.register_buffer("background_color", torch.tensor(metadata["background"] or (0.0, 0.0, 0.0)))
         self.agreement: Agreement | None = None
-        self.background = None if metadata["background"] else BackgroundField(aabb)
+        self.background = None if metadata["background"] or self.room else BackgroundField(aabb)
 
     def populate_head(self) -> None:
         """Builds field and renderer."""
@@ -117,7 +118,9 @@ class PrivheadModel(Model):
             hidden_units=self.config.hidden_units,
             beta=PhaseSchedule().initial_beta,
         )
-        self.renderer = SurfaceRenderer(self.config.rendering, self.config.num_coarse_samples, self.config.num_samples)
+        self.renderer = SurfaceRenderer(
+            self.config.rendering, self.config.num_coarse_samples, self.config.num_samples, opaque_end=self.room
+        )
         self.protected: Tensor
         self.register_buffer("protected", torch.tensor(self.kwargs["metadata"]["protected"]), persistent=False)
         self.corrections = ViewCorrections(len(self.protected))
@@ -186,7 +189,8 @@ class PrivheadModel(Model):
         Those of neutral views do not if there are silhouettes and protected views: where the light differs from view
         to view, so does shading, and the surface would become rough to explain it.
         """
-        if not self.training or self.background is not None or not any(self.kwargs["metadata"]["protected"]):
+        silhouettes = self.background is None and not self.room
+        if not self.training or not silhouettes or not any(self.kwargs["metadata"]["protected"]):
             return None
         return self.protected[views(rays)]
 

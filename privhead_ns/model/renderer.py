@@ -50,10 +50,14 @@ class SurfaceRenderer(nn.Module):
         rendering: how opacity follows from signed distance.
         num_coarse_samples: evenly spaced samples per ray.
         num_samples: samples per ray at the surface.
+        opaque_end: whether the last segment of each ray is opaque: in a room it is the wall.
     """
 
-    def __init__(self, rendering: Rendering, num_coarse_samples: int, num_samples: int) -> None:
+    def __init__(
+        self, rendering: Rendering, num_coarse_samples: int, num_samples: int, opaque_end: bool = False
+    ) -> None:
         super().__init__()
+        self.opaque_end = opaque_end
         self.alpha = ALPHA[rendering]
         self.coarse = UniformSampler(num_coarse_samples, train_stratified=False)
         self.fine = PDFSampler(
@@ -110,6 +114,8 @@ class SurfaceRenderer(nn.Module):
     ) -> Float[Tensor, "rays samples"]:
         """Returns ω = T α of each segment (Eq. 1), from the signed distances at the segments' ends."""
         alphas = self.alpha(sdf[:, :-1], sdf[:, 1:], distances.diff(dim=1), beta)
+        if self.opaque_end:
+            alphas = torch.cat([alphas[:, :-1], torch.ones_like(alphas[:, -1:])], dim=1)
         return RaySamples.get_weights_and_transmittance_from_alphas(alphas[..., None], weights_only=True)[..., 0]
 
     def histogram(
