@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, zoom
 
 from privhead_ns.demo.capture import exact_mesh
-from privhead_ns.demo.photograph import FOCAL, LAMPS, normals, trace
+from privhead_ns.demo.photograph import LAMPS, normals, trace
 from privhead_ns.demo.scenes import HEAD
 from privhead_ns.demo.shapes import in_chunks, waves
 
@@ -43,7 +43,7 @@ def photograph(
     fine = size * RAYS
     across = (np.arange(fine) + 0.5) / fine - 0.5
     x, y = np.meshgrid(across, -across)
-    directions = np.stack([x, y, np.full_like(x, -FOCAL)], axis=-1).reshape(-1, 3) @ pose[:3, :3].T
+    directions = np.stack([x, y, np.full_like(x, -HEAD.focal)], axis=-1).reshape(-1, 3) @ pose[:3, :3].T
     directions = (directions / np.linalg.norm(directions, axis=1, keepdims=True)).astype(np.float32)
     origin = pose[:3, 3].astype(np.float32)
     distance = trace(HEAD.sdf, np.broadcast_to(origin, directions.shape), directions)
@@ -98,7 +98,7 @@ def write_room_capture(folder: Path, size: int, log_gains: Float[np.ndarray, "vi
         for name, pixels in zip(names.values(), photograph(view.camera_to_world, size, gain, random), strict=True):
             Image.fromarray(pixels).save(folder / name)
         frames.append(names | {"transform_matrix": view.camera_to_world.tolist(), "sensitive": view.sensitive})
-    lens = {"fl_x": FOCAL * size, "fl_y": FOCAL * size, "cx": size / 2, "cy": size / 2, "w": size, "h": size}
+    lens = {"fl_x": HEAD.focal * size, "fl_y": HEAD.focal * size, "cx": size / 2, "cy": size / 2, "w": size, "h": size}
     content = lens | {"mm_per_unit": HEAD.mm_per_unit, "frames": frames}
     (folder / "transforms.json").write_text(json.dumps(content))
     mesh = exact_mesh(HEAD, 96)
