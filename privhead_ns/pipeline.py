@@ -35,9 +35,9 @@ from privhead_ns.phases import PhaseSchedule
 from privhead_ns.start import compare_views, start_sdf
 
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
-SILHOUETTE_TOLERANCE = 1.3
-"""Ratio of the initial to the trained shape's silhouette error up to which the initial one fits as well. It is 1.1 for
-a shiny bronze, 1.5 for the same with inexact cameras, and 2 for a marble and a skull.
+SILHOUETTE_TOLERANCE = 1.5
+"""Ratio of the initial to the trained shape's silhouette error up to which the initial one fits as well. It is 1.2 to
+1.45 for a shiny bronze and a skull, 1.65 for that bronze with inexact cameras, and 2 for a marble.
 """
 BATCHES = 80
 """Batches of pixels, as training draws them, over which that error is averaged."""
