@@ -122,7 +122,7 @@ class PrivheadPipeline(VanillaPipeline):
         if model.painting_share < TOLD:
             tell(
                 f"The agreement of views halves within {angle:.0f} degrees, as where a flash moves with the camera or "
-                "the head shines: the shape is taken from neighbouring views' agreement and silhouettes alone."
+                "the head shines: the shape is taken from neighbouring views' agreement and silhouettes above all."
             )
 
     def keep_start(self) -> None:

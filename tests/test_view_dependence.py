@@ -16,7 +16,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
-from privhead_ns.model.view_dependence import ALL, NONE, half_angle, painting_share
+from privhead_ns.model.view_dependence import HIGH, LEAST_SHARE, LOW, half_angle, painting_share
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.pipeline import PrivheadPipeline
 
@@ -42,7 +42,7 @@ def turning(rate: int) -> Agreement:
 
 def test_views_of_what_looks_the_same_from_all_sides_agree_at_all_angles() -> None:
     agreement = seen_sphere(18)
-    assert half_angle(sphere(), agreement, agreement.poses) > 2 * ALL
+    assert half_angle(sphere(), agreement, agreement.poses) > 2 * HIGH
 
 
 @pytest.mark.parametrize(("rate", "expected"), [(1, 43.9), (2, 10.2)])
@@ -51,14 +51,14 @@ def test_half_angle_of_a_look_that_turns_with_the_camera(rate: int, expected: fl
     agreement = turning(rate)
     found = half_angle(sphere(), agreement, agreement.poses)
     assert found == pytest.approx(expected, rel=0.15)
-    assert painting_share(found) == 0
+    assert painting_share(found) == LEAST_SHARE
 
 
 def test_noise_does_not_change_it() -> None:
     agreement = seen_sphere(18)
     shape = agreement.images[..., 0].shape
     agreement.images[..., 0] += 0.06 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    assert half_angle(sphere(), agreement, agreement.poses) > ALL
+    assert half_angle(sphere(), agreement, agreement.poses) > HIGH
 
 
 def test_it_is_infinite_where_nothing_can_be_compared() -> None:
@@ -70,8 +70,8 @@ def test_it_is_infinite_where_nothing_can_be_compared() -> None:
 
 
 def test_painting_bends_the_surface_by_degrees() -> None:
-    shares = [painting_share(angle) for angle in (0, NONE, (NONE + ALL) / 2, ALL, math.inf)]
-    assert shares == pytest.approx([0, 0, 0.5, 1, 1])
+    shares = [painting_share(angle) for angle in (0, LOW, (LOW + HIGH) / 2, HIGH, math.inf)]
+    assert shares == pytest.approx([LEAST_SHARE, LEAST_SHARE, (1 + LEAST_SHARE) / 2, 1, 1])
 
 
 @pytest.fixture
@@ -91,12 +91,12 @@ def test_training_follows_what_was_measured(
     assert not capsys.readouterr().out
     monkeypatch.setattr("privhead_ns.pipeline.half_angle", lambda *_: 40.0)
     pipeline.weigh_painting()
-    assert model.painting_share == 0
+    assert model.painting_share == LEAST_SHARE
     assert "halves within 40 degrees" in capsys.readouterr().out
     state = model.state_dict()
     model.painting_share = 0.5
     model.load_state_dict(state)
-    assert model.painting_share == 0
+    assert model.painting_share == LEAST_SHARE
 
 
 @pytest.mark.parametrize("share", [1.0, 0.25, 0.0])

@@ -16,7 +16,7 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.surface_points import surface_points
 
 LEAST_GAIN, LEAST_GAIN_WITHOUT_PAINTING = 0.015, 0.06
-"""Gain in NCC from which the trained shape is kept unchanged, where painting bends the surface and where it does not.
+"""Gain in NCC from which the trained shape is kept unchanged, where painting bends the surface fully and not at all.
 Its median over marble and rendered heads is 0.03 to 0.1, and 95 % of their surfaces have more than 0; on a shiny bronze
 it is -0.02, and 75 % have less than 0.005. Without painting, training follows nothing but that NCC, which then grows by
 more.

@@ -16,10 +16,14 @@ from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.surface_points import surface_points
 
-NONE, ALL = 60.0, 90.0
-"""Half angles in degrees up to which painting bends the surface nowhere, and from which on it does so fully. After
-5 % of training it is 30 for a shiny bronze, 42 for a skull under a flash that moves with the camera, 120 for a marble,
-and 107 and 165 for rendered heads.
+LOW, HIGH = 60.0, 90.0
+"""Half angles in degrees up to which painting bends the surface least, and from which on it does so fully. After 5 % of
+training it is 30 for a shiny bronze, 42 for a skull under a flash that moves with the camera, 120 for a marble, and 107
+and 165 for rendered heads.
+"""
+LEAST_SHARE = 0.1
+"""Least share of the gradient. With more, bronze and skull become rough; with less, a rendered head under a flash loses
+detail of its face, for its skin has more texture than theirs.
 """
 CHUNK = 1000
 """Points evaluated at once."""
@@ -37,7 +41,8 @@ FLOOR = 0.05
 
 def painting_share(half_angle: float) -> float:
     """Returns the share of the gradient of painted colours and magnitudes that is to bend the surface."""
-    return min(1.0, max(0.0, (half_angle - NONE) / (ALL - NONE)))
+    share = min(1.0, max(0.0, (half_angle - LOW) / (HIGH - LOW)))
+    return LEAST_SHARE + share * (1 - LEAST_SHARE)
 
 
 @torch.no_grad()
