@@ -16,6 +16,7 @@ from PIL import Image
 from raw_folder import VIEWS, edit, write_raw_capture
 from rich.console import Console
 from scipy.spatial.transform import Rotation
+from skimage.data import astronaut
 from small_runs import small_config, start
 
 from privhead_ns.capture.protect import protect
@@ -165,7 +166,7 @@ def test_all_views_of_an_undeclared_room_are_protected_and_whole(tmp_path: Path)
         np.testing.assert_allclose(ours.camera_to_world, theirs.camera_to_world)
         assert (ours.fl_x, ours.cx) == (48, 16)
     words = summary.in_plain_words()
-    assert "no colour photograph" in words and "NOTHING LOOKS FOR PEOPLE OR WRITING" in words
+    assert "no colour photograph" in words and "no detector looks for writing" in words and "MISSES PEOPLE" in words
     assert "box that holds the room" in words and "guessed from the cameras" in words
     assert not {"head", "face", "outlines", "skin"} & set(words.replace(str(tmp_path), "").split())
 
@@ -213,7 +214,6 @@ def another_shape(content: dict[str, Any]) -> None:
         (lambda content: content.update(ply_file_path="none.ply"), {}, "none.ply"),
         (lambda content: content["frames"][1].update(mask_path="masks/m.png"), {}, "view_1.png has a mask"),
         (None, {"face_direction": (1.0, 0.0, 0.0)}, "--face-direction"),
-        (None, {"allow_face": ("*",)}, "--allow-face"),
         (None, {"template": "average"}, "--template"),
         (None, {"box": (-0.5, -0.5, -0.5, 0.5, 0.5, 0.5)}, "outside the room's box"),
         (None, {"neutral": ("*",)}, "nothing would be protected"),
@@ -239,6 +239,19 @@ def test_photographs_of_one_shape_are_reduced_to_one_size(tmp_path: Path) -> Non
     room(raw, tmp_path / "out")
     capture = load_protected_capture(tmp_path / "out")
     assert capture.width == 32 and capture.frames[2].fl_x == 48
+
+
+def test_who_stands_in_a_neutral_photograph_of_a_room_is_found(tmp_path: Path) -> None:
+    raw = outwards(tmp_path / "raw")
+    person = astronaut()[:220, 110:330]
+    lens = {"w": 220, "h": 220, "cx": 110, "cy": 110, "fl_x": 330, "fl_y": 330}
+    edit(raw, lambda content: content["frames"][2].update(lens))
+    Image.fromarray(person).save(raw / "images" / "view_2.png")
+    with pytest.raises(UserError, match=r"A face was found in images/view_2\.png"):
+        room(raw, tmp_path / "out", neutral=("view_2.png",))
+    assert not (tmp_path / "out").exists()
+    room(raw, tmp_path / "out", neutral=("view_2.png",), allow_face=("view_2.png",))
+    assert load_protected_capture(tmp_path / "out").frames[2].kind == "neutral"
 
 
 def test_wide_photographs_through_a_lens_stay_whole(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ def protect(
         output_dir: folder to make.
         operator: σ for the sensitive views.
         subject: what is photographed; messages, the face check and the views depend on it: of a room they are whole
-            photographs, and no face is looked for.
+            photographs.
         size: side of the views in pixels, of a room the longer one; they are smaller where most photographs have fewer
             on the head.
         background: colour in [0, 1] put behind the head where there is a mask or alpha channel.
@@ -88,7 +88,7 @@ def protect(
         _check_preview(preview)
     room = subject == "room"
     if room:
-        check_flags(face_direction=face_direction, allow_face=allow_face, template=template)
+        check_flags(face_direction=face_direction, template=template)
     sigma = operator.setup()
     shape = None if template is None else choose_template(template)
     capture = load_raw_capture(data)
@@ -100,7 +100,7 @@ def protect(
     may_show_face = matches(capture, allow_face, "--allow-face")
     if size < 1:
         raise UserError(f"--size must be at least 1, not {size}.")
-    look = [not (private or allowed or room) for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
+    look = [not (private or allowed) for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
     surveyed = survey(capture, look, console or Console(), subject)
     _check_copies(capture, surveyed.digests, is_sensitive)
     if room:

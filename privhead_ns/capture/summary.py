@@ -37,8 +37,9 @@ NOT_PROMISED = {
     "from it",
     "object": "WRITING STAYS READABLE in it, and no detector looks for writing in the neutral views (`--blur` makes it "
     f"harder to read; look at --preview); {OUTLINE.format('the object')}; and the mesh may show what is embossed",
-    "room": "WRITING STAYS READABLE in it, and NOTHING LOOKS FOR PEOPLE OR WRITING in the neutral views (`--blur` "
-    "makes writing harder to read; look at --preview); and the mesh shows what stands in the room",
+    "room": "WRITING STAYS READABLE in it, and in the neutral views no detector looks for writing, and the one for "
+    "faces MISSES PEOPLE who are far away or turned (`--blur` makes writing harder to read; look at --preview); and "
+    "the mesh shows what stands in the room",
 }
 """By subject, what a protected capture does not hide."""
 WHOLE = {"head": "surroundings included", "object": "surroundings included", "room": "all that they show"}

@@ -43,7 +43,7 @@ def survey(
 ) -> Survey:
     """Reads every photograph once.
 
-    On an object a face may be small and turned, such as the portrait on a document.
+    On an object a face may be small and turned, such as the portrait on a document; in a room small and upright.
 
     Args:
         capture: the photographs.
@@ -55,9 +55,9 @@ def survey(
         UserError: if a file is missing or broken, a mask is empty or no shape, or a face is found.
     """
     look = look_for_face or [False] * len(capture.frames)
-    share, turns = WHOLE_SHARE, [ALL_TURNS] * len(capture.frames)
-    if subject == "head":
-        share, turns = HEAD_SHARE, upright_turns(np.stack([frame.camera_to_world for frame in capture.frames]))
+    share, turns = HEAD_SHARE if subject == "head" else WHOLE_SHARE, [ALL_TURNS] * len(capture.frames)
+    if subject != "object":
+        turns = upright_turns(np.stack([frame.camera_to_world for frame in capture.frames]))
     tasks = [
         (frame, turn if wanted else (), share) for frame, wanted, turn in zip(capture.frames, look, turns, strict=True)
     ]

@@ -80,9 +80,9 @@ def protect(
     Args:
         data: Folder of the raw capture: transforms.json and the photographs.
         output_dir: Folder to write the protected capture into; it must not exist yet. Its owner alone may read it.
-        subject: What is photographed. The face check expects a large upright face on a head, and small or turned ones
-            on an object; it does not look for writing or anything else. A room is seen from within: its photographs are
-            kept whole, need no masks, and are not looked at for faces. "Face" below means whatever on an object or in a
+        subject: What is photographed. The face check expects a large upright face on a head, small or turned ones on an
+            object, and small upright ones in a room; it does not look for writing or anything else. A room is seen from
+            within: its photographs are kept whole and need no masks. "Face" below means whatever on an object or in a
             room is sensitive.
         operator: What protects a sensitive photograph: sobel, scharr, prewitt, central, or one of your own.
         blur: Standard deviation in pixels of a Gaussian blur before the operator.

@@ -292,7 +292,7 @@ class PrivheadModel(Model):
             UserError: if it was trained on another capture.
         """
         check_same_capture(state["capture"], describe(self.kwargs["metadata"], self.scene_box))
-        self.painted, self.painting_share = state["painted"], state.get("painting_share", 1.0)
+        self.painted, self.painting_share = state["painted"], float(state.get("painting_share", 1.0))
 
     @torch.no_grad()
     def forget_all_but(self, views: Iterable[RayBundle]) -> None:
