@@ -5,7 +5,8 @@ whatever a file names. This loader accepts a closed set of tags, and builds plai
 
 !!python/object:CLASS         a config dataclass of this package, or one of `NERFSTUDIO`
 !!python/name:CALLABLE        only as the value of a field whose default it is, so no file chooses what is called
-!!python/object/apply:CLASS   a path, or an event of Nerfstudio's writer, from strings
+!!python/object/apply:CLASS   a path, or an event of Nerfstudio's writer, from strings; an event also by getattr, as
+                              Python 3.11.0 to 3.11.3 write members of enumerations
 !!python/tuple                a tuple
 """
 
@@ -33,7 +34,7 @@ NERFSTUDIO = {
 }
 """Nerfstudio's config dataclasses that a config of ours can hold."""
 PATHS = {f"pathlib.{kind}" for kind in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")}
-EVENT = "nerfstudio.utils.writer.EventName"
+EVENT, GETATTR = "nerfstudio.utils.writer.EventName", "builtins.getattr"
 LARGEST = 1_000_000
 """Bytes of the largest file that is read; a config has seven thousand."""
 
@@ -47,6 +48,14 @@ def _event(words: list[str]) -> Any:
     if words in [[event.value] for event in EventName]:
         return EventName(words[0])
     raise Refused(f"names an event {words} that Nerfstudio's writer does not know")
+
+
+def _event_named(name: str) -> Any:
+    from nerfstudio.utils.writer import EventName  # see above
+
+    if name in EventName.__members__:
+        return EventName[name]
+    raise Refused(f"names an event {name!r} that Nerfstudio's writer does not know")
 
 
 def read_config_file(path: Path) -> Any:
@@ -130,6 +139,8 @@ class ConfigLoader(yaml.SafeLoader):
                 return Path(*words)
             if name == EVENT:
                 return _event(words)
+            if name == GETATTR and len(words) == 2 and node.value[0].tag == NAME + EVENT:
+                return _event_named(words[1])
         raise Refused(f"calls {name}, which no config.yml of `ns-train privhead` does")
 
     def construct_tuple(self, node: yaml.Node) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ import tyro
 import yaml
 from nerfstudio.configs.method_configs import all_methods
 from nerfstudio.engine.trainer import TrainerConfig
+from nerfstudio.utils.writer import EventName
 
 from privhead_ns.checkpoint import read_checkpoint
 from privhead_ns.cli import app
@@ -56,6 +57,19 @@ def test_every_config_of_ours_reads_as_nerfstudio_reads_it(tmp_path: Path, metho
     assert isinstance(config, PrivheadTrainerConfig) and config.method_name == method
 
 
+def test_members_of_enumerations_are_read_as_python_3_11_0_to_3_11_3_write_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(EventName, "__reduce_ex__", lambda event, _: (getattr, (EventName, event.name)))
+    stored.cache_clear()
+    text = stored("privhead")
+    stored.cache_clear()
+    assert "builtins.getattr" in text
+    path = tmp_path / "config.yml"
+    path.write_text(text, "utf8")
+    assert read_config_file(path) == yaml.load(text, Loader=yaml.Loader)
+
+
 def test_a_config_of_an_older_version_gets_defaults_for_what_it_lacks(tmp_path: Path) -> None:
     text = stored("privhead")
     older = text.replace("    agreement_rays: 256\n", "").replace("keep_painted_colors: false\n", "gone: 3\n")
@@ -81,6 +95,10 @@ ATTACKS = {
     "object that a module of ours imports": "!!python/object:privhead_ns.trainer.TrainerConfig {}",
     "path of a call": "!!python/object/apply:pathlib.PosixPath [!!python/object/apply:os.system [touch MARKER]]",
     "path with keywords": "!!python/object/apply:pathlib.PosixPath {args: [a], state: {_str: b}}",
+    "attribute": "!!python/object/apply:builtins.getattr [!!python/name:os '', system]",
+    "attribute of an event": "!!python/object/apply:builtins.getattr "
+    "[!!python/name:nerfstudio.utils.writer.EventName '', __class__]",
+    "attribute of a string": "!!python/object/apply:builtins.getattr [nerfstudio.utils.writer.EventName, ETA]",
     "event that is none": "!!python/object/apply:nerfstudio.utils.writer.EventName [nothing]",
     "long tag": "!<tag:yaml.org,2002:python/object/apply:os.system> ['touch MARKER']",
     "escaped tag": "!!python/object/apply:os%2Esystem ['touch MARKER']",
