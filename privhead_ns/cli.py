@@ -18,6 +18,7 @@ from privhead_ns.commands.capture import prepare, protect
 from privhead_ns.commands.demo import demo
 from privhead_ns.commands.mesh import evaluate, export, forget
 from privhead_ns.errors import UserError
+from privhead_ns.quick_start import quicken
 
 COMMANDS = (prepare, protect, export, forget, evaluate, demo, batch, benchmark, audit, audit_sweep)
 app = tyro.extras.SubcommandApp()
@@ -31,6 +32,7 @@ def entrypoint() -> None:
     Files that it writes are readable by their owner only (umask 077). Temporary folders are removed also on SIGTERM and
     SIGHUP.
     """
+    quicken()
     warnings.filterwarnings("ignore", category=FutureWarning)  # raised by Nerfstudio's imports
     os.umask(os.umask(0o077) | 0o077)
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -35,6 +35,14 @@ def test_normals_are_colours_in_the_cameras_frame() -> None:
     assert picture[5, 32, 1] > 190 and picture[42, 32, 1] < 65  # up is green
 
 
+def test_a_mesh_that_was_moved_is_drawn_where_it_is() -> None:
+    camera, ball = PosedCamera(look_at_origin((0, -4, 0)), Intrinsics(64, 48, 100.0, 100.0, 32.0, 24.0)), sphere()
+    before = render_normals(ball, camera)
+    ball.apply_translation([0.2, 0, 0])
+    after = render_normals(ball, camera)
+    assert (after == render_normals(ball.copy(), camera)).all() and (after != before).any()
+
+
 def test_pictures_are_drawn_through_the_cameras_own_lens() -> None:
     lens = Intrinsics(64, 48, fl_x=40.0, fl_y=60.0, cx=28.0, cy=21.0)
     camera = PosedCamera(look_at_origin((0, -4, 0)), lens)

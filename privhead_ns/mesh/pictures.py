@@ -14,7 +14,7 @@ from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.mesh.evaluate import FACE_RADIUS, Truth, load_truth
 from privhead_ns.mesh.files import check_target
 from privhead_ns.mesh.grid import ERROR_COLOURS, PictureGrid
-from privhead_ns.mesh.raycast import Hits, RayScene, smooth_normals
+from privhead_ns.mesh.raycast import Hits, ray_scene, smooth_normals
 
 ERROR_MAXIMUM = 5.0
 """Distance in mm at the upper end of the colour map."""
@@ -81,7 +81,7 @@ def render_error(
         camera: its intrinsics give the size of the picture.
         maximum: distance, in the frame's units, at the upper end of `ERROR_COLOURS`; larger ones are clipped.
     """
-    scene, colour_map = RayScene(truth), matplotlib.colormaps[ERROR_COLOURS]
+    scene, colour_map = ray_scene(truth), matplotlib.colormaps[ERROR_COLOURS]
 
     def colours(hits: Hits) -> Float[np.ndarray, "n 3"]:
         return colour_map(np.clip(scene.nearest(hits.points).distances / maximum, 0, 1))[:, :3]
@@ -166,7 +166,7 @@ def _render(
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Draws what a camera sees of a mesh on white; `colours` gives the hits' colours in 0..1."""
     width, height = camera.intrinsics.width, camera.intrinsics.height
-    hits = RayScene(mesh).cast(camera, width * SUPERSAMPLING, height * SUPERSAMPLING)
+    hits = ray_scene(mesh).cast(camera, width * SUPERSAMPLING, height * SUPERSAMPLING)
     picture = np.ones((*hits.seen.shape, 3))
     picture[hits.seen] = colours(hits)
     picture = picture.reshape(height, SUPERSAMPLING, width, SUPERSAMPLING, 3).mean(axis=(1, 3))

@@ -7,6 +7,7 @@ a geographic frame, whose coordinates are millions, loses no digits.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import open3d as o3d
@@ -87,3 +88,9 @@ class RayScene:
         nearest, triangles = found["points"].numpy(), found["primitive_ids"].numpy().astype(np.int64)
         distances = np.linalg.norm(nearest - centred, axis=1)
         return NearestPoints(nearest + self._centre, distances, self._normals[triangles])
+
+
+@lru_cache(maxsize=4)
+def ray_scene(mesh: trimesh.Trimesh) -> RayScene:
+    """Returns the `RayScene` of a mesh, kept for the next pictures of it; a mesh that changes gets a new one."""
+    return RayScene(mesh)
