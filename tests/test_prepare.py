@@ -95,7 +95,7 @@ def test_nothing_but_the_capture_is_left_and_its_owner_alone_reads_it(prepared: 
     assert prepared.stat().st_mode & 0o077 == 0
 
 
-def test_a_turntable_in_a_still_room_comes_out_right(tmp_path: Path) -> None:
+def test_a_turntable_in_a_still_room_comes_out_right_from_crops(tmp_path: Path) -> None:
     true = write_photographs(tmp_path / "ball", turntable=True)[:FEWER]
     for path in sorted((tmp_path / "ball/images").iterdir())[FEWER:]:
         path.unlink()

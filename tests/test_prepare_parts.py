@@ -21,7 +21,7 @@ from privhead_ns.prepare.made_masks import WIDE, agreed_body, cut_out, footprint
 from privhead_ns.prepare.posed import PosedPhotograph
 from privhead_ns.prepare.scale import find_markers, scale_of_marker
 from privhead_ns.prepare.sources import Source
-from privhead_ns.prepare.still_camera import room_features
+from privhead_ns.prepare.still_camera import find_still_camera
 from privhead_ns.prepare.triangulate import rays_through, triangulate
 
 CAMERA = Intrinsics(200, 150, 240.0, 240.0, 100.0, 75.0)
@@ -60,15 +60,16 @@ def matches_between(shifts: list[np.ndarray], turning: bool) -> tuple[dict, dict
 
 def test_features_of_a_still_room_are_told_from_those_of_the_head() -> None:
     shifts = [np.array([12.0 * i, -5.0 * (i % 3)]) for i in range(8)]
-    room = room_features(*matches_between(shifts, turning=True))
-    assert room is not None
-    share = np.mean([[still[:40].mean(), still[40:].mean()] for still in room.values()], axis=0)
+    found = find_still_camera(*matches_between(shifts, turning=True))
+    assert found is not None
+    share = np.mean([[room[:40].mean(), room[40:].mean()] for room in found.room.values()], axis=0)
     assert share[0] == 1.0
     assert share[1] < 0.5
+    np.testing.assert_allclose(list(found.offsets.values()), shifts - np.median(shifts, axis=0), atol=0.05)
 
 
 def test_a_camera_that_moves_is_not_taken_for_a_still_one() -> None:
-    assert room_features(*matches_between([np.zeros(2)] * 8, turning=False)) is None
+    assert find_still_camera(*matches_between([np.zeros(2)] * 8, turning=False)) is None
 
 
 def test_triangulation_finds_the_points_and_the_view_that_is_off() -> None:

@@ -10,6 +10,8 @@ from PIL import Image
 from raw_folder import look_at
 
 SIDE, FOCAL, DISTANCE, VIEWS = 240, 380.0, 4.0, 20
+MARGIN = 20
+"""Most pixels to either side by which photographs are cropped."""
 
 
 def cameras(views: int = VIEWS) -> list[np.ndarray]:
@@ -22,9 +24,12 @@ def cameras(views: int = VIEWS) -> list[np.ndarray]:
     return poses
 
 
-def photograph(pose: np.ndarray, room: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns colours and mask of the unit ball; behind it a grey wall, or a picture of a room."""
-    columns, rows = np.meshgrid(np.arange(SIDE) + 0.5, np.arange(SIDE) + 0.5)
+def photograph(pose: np.ndarray, room: np.ndarray | None = None, shift: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Returns colours and mask of the unit ball; behind it a grey wall, or a picture of a room.
+
+    The photograph is cropped so that the lens's centre is `shift` pixels to the right of the picture's.
+    """
+    columns, rows = np.meshgrid(np.arange(SIDE) + 0.5 - shift, np.arange(SIDE) + 0.5)
     rays = np.stack([(columns - SIDE / 2) / FOCAL, (SIDE / 2 - rows) / FOCAL, -np.ones_like(rows)], axis=-1)
     rays = rays / np.linalg.norm(rays, axis=-1, keepdims=True) @ pose[:3, :3].T
     middle = rays @ pose[:3, 3]
@@ -35,20 +40,20 @@ def photograph(pose: np.ndarray, room: np.ndarray | None = None) -> tuple[np.nda
     v = np.arccos(np.clip(points[..., 2], -1, 1)) / np.pi * TEXTURE.shape[0]
     maps = np.stack([u, v], axis=-1).astype(np.float32)
     ball = cv2.remap(TEXTURE, maps, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    behind = np.full((SIDE, SIDE, 3), 90, np.uint8) if room is None else room
+    behind = np.full((SIDE, SIDE, 3), 90, np.uint8) if room is None else room[:, MARGIN - shift :][:, :SIDE]
     return np.where(hit[..., None], ball, behind), hit.astype(np.uint8) * 255
 
 
 def write_photographs(folder: Path, turntable: bool = False, views: int = VIEWS) -> list[np.ndarray]:
     """Writes `images/NN.png` and `masks/NN.png` and returns the camera's poses with respect to the ball.
 
-    On a turntable the room behind the ball is the same in all photographs.
+    On a turntable the room behind the ball is the same in all photographs, but each is cropped in another way.
     """
     poses = cameras(views)
     for part in ("images", "masks"):
         (folder / part).mkdir(parents=True)
     for index, pose in enumerate(poses):
-        rgb, mask = photograph(pose, ROOM if turntable else None)
+        rgb, mask = photograph(pose, ROOM, 7 * index % 41 - MARGIN) if turntable else photograph(pose)
         Image.fromarray(rgb).save(folder / f"images/{index:02}.png")
         Image.fromarray(mask).save(folder / f"masks/{index:02}.png")
     return poses
@@ -72,4 +77,4 @@ def _noise(height: int, width: int, seed: int) -> np.ndarray:
     return np.clip(picture * 40 + 128, 0, 255).astype(np.uint8)
 
 
-TEXTURE, ROOM = _noise(512, 1024, 0), _noise(SIDE, SIDE, 1)
+TEXTURE, ROOM = _noise(512, 1024, 0), _noise(SIDE, SIDE + 2 * MARGIN, 1)

@@ -41,6 +41,8 @@ for level in (pycolmap.logging.INFO, pycolmap.logging.WARNING, pycolmap.logging.
 
 Pairs = dict[tuple[int, int], Int[np.ndarray, "matches 2"]]
 """Indices of matching features, by the ids of two pictures."""
+Offsets = dict[int, Float[np.ndarray, " 2"]]
+"""Pixels from where the lens's centre is taken to be to where it is, by the pictures' ids."""
 
 
 def find_matches(photographs: Sequence[Photograph], folder: Path, sequence: bool, console: Console) -> Path:
@@ -169,9 +171,16 @@ def read_keypoints(database: Path) -> tuple[dict[int, str], dict[int, Float[np.n
     return names, keypoints, {pair: np.asarray(match, dtype=np.int64).reshape(-1, 2) for pair, match in found}
 
 
-def keep_features(database: Path, keep: dict[int, Bool[np.ndarray, " features"]]) -> Path:
+def keep_features(
+    database: Path, keep: dict[int, Bool[np.ndarray, " features"]], offsets: Offsets | None = None
+) -> Path:
     """Returns a copy of a database with the matches of those features alone, and finds again which one movement
     explains. The original stays, for a later call.
+
+    Args:
+        database: of `find_matches`.
+        keep: features to keep, by the pictures' ids.
+        offsets: subtracted from the features' places.
     """
     names, _, matches = read_keypoints(database)
     kept = {pair: match[keep[pair[0]][match[:, 0]] & keep[pair[1]][match[:, 1]]] for pair, match in matches.items()}
@@ -180,6 +189,9 @@ def keep_features(database: Path, keep: dict[int, Bool[np.ndarray, " features"]]
     with pycolmap.Database.open(copy) as content:
         content.clear_two_view_geometries()
         content.clear_matches()
+        for index, offset in (offsets or {}).items():
+            places = np.asarray(content.read_keypoints(index), np.float32)
+            content.update_keypoints(index, places - np.pad(offset, (0, places.shape[1] - 2)).astype(np.float32))
         for (first, second), match in kept.items():
             content.write_matches(first, second, match.astype(np.uint32))
     lines = [f"{names[first]} {names[second]}" for (first, second), match in kept.items() if len(match)]

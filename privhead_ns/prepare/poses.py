@@ -12,7 +12,7 @@ from rich.console import Console
 from privhead_ns.capture.camera import Intrinsics, look_at_centre
 from privhead_ns.capture.undistort import undistorted
 from privhead_ns.errors import UserError
-from privhead_ns.prepare.matches import LEAST_INLIERS, picture_name
+from privhead_ns.prepare.matches import LEAST_INLIERS, Offsets, picture_name
 from privhead_ns.prepare.native_output import silenced
 from privhead_ns.prepare.photographs import Photograph
 from privhead_ns.prepare.posed import PosedCapture, PosedPhotograph
@@ -64,8 +64,15 @@ def estimate_cameras(database: Path, photographs: int, console: Console) -> pyco
     return _with_own_focal_lengths(model)
 
 
-def posed_capture(model: pycolmap.Reconstruction, photographs: Sequence[Photograph]) -> PosedCapture:
+def posed_capture(
+    model: pycolmap.Reconstruction, photographs: Sequence[Photograph], offsets: Offsets | None = None
+) -> PosedCapture:
     """Returns the photographs that a model has possible cameras for, in their order, at their own resolution.
+
+    Args:
+        model: the cameras.
+        photographs: all, also those without a camera.
+        offsets: what was subtracted from the features' places.
 
     Raises:
         UserError: if they are too few, or do not look at a common point.
@@ -78,7 +85,8 @@ def posed_capture(model: pycolmap.Reconstruction, photographs: Sequence[Photogra
         pose = np.eye(4)
         pose[:3] = image.cam_from_world().inverse().matrix()
         pose[:3, 1:3] *= -1  # OpenCV's axes to OpenGL's
-        intrinsics = _intrinsics(model.cameras[image.camera_id]).scaled(*photograph.size)
+        across, down = (offsets or {}).get(image.image_id, (0.0, 0.0))
+        intrinsics = _intrinsics(model.cameras[image.camera_id], across, down).scaled(*photograph.size)
         if _possible(intrinsics):
             posed.append(PosedPhotograph(photograph.path, pose, intrinsics))
     if len(posed) < LEAST_REGISTERED:
@@ -148,6 +156,8 @@ def _possible(camera: Intrinsics) -> bool:
     return True
 
 
-def _intrinsics(camera: pycolmap.Camera) -> Intrinsics:
+def _intrinsics(camera: pycolmap.Camera, across: float, down: float) -> Intrinsics:
+    """Returns a camera whose centre lies by so many pixels to the right of and below the model's."""
     focal, cx, cy, radial = camera.params
-    return Intrinsics(camera.width, camera.height, focal, focal, cx, cy, (radial, 0.0, 0.0, 0.0, 0.0))
+    distortion = (radial, 0.0, 0.0, 0.0, 0.0)
+    return Intrinsics(camera.width, camera.height, focal, focal, cx + across, cy + down, distortion)

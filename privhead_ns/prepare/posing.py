@@ -22,6 +22,7 @@ from privhead_ns.prepare.crops import up_direction
 from privhead_ns.prepare.declare import check_globs, file_names
 from privhead_ns.prepare.given_masks import check_masks, find_masks, orientation_is_open, read_mask
 from privhead_ns.prepare.photographs import Photograph
+from privhead_ns.prepare.posed import PosedCapture
 from privhead_ns.prepare.silhouettes import given_silhouettes
 from privhead_ns.prepare.sources import Source, estimated_sources
 from privhead_ns.prepare.wishes import Wishes
@@ -84,7 +85,7 @@ def pose_photographs(data: Path, work: Path, wishes: Wishes, console: Console) -
     _check_installed()
     from privhead_ns.prepare import matches, poses
     from privhead_ns.prepare.photographs import SUFFIXES, list_photographs
-    from privhead_ns.prepare.still_camera import room_features
+    from privhead_ns.prepare.still_camera import find_still_camera
 
     if data.suffix.lower() in SUFFIXES and data.is_file():
         raise UserError(f"{data} is one photograph: give --data the folder that holds all of them.")
@@ -99,15 +100,19 @@ def pose_photographs(data: Path, work: Path, wishes: Wishes, console: Console) -
     cameras = _fresh(work / CAMERAS, [_origin(photo.path) for photo in photographs])
     database = matches.find_matches(photographs, cameras, sequence, console)
     _, keypoints, pairs = matches.read_keypoints(database)
-    used = database
-    if (room := room_features(keypoints, pairs)) is not None:
+    used, offsets = database, None
+    if (still := find_still_camera(keypoints, pairs)) is not None:
         console.print("The camera stood still while the head turned: features of the room are left out.")
-        used = matches.keep_features(database, {index: ~still for index, still in room.items()})
+        offsets = still.offsets
+        used = matches.keep_features(database, {index: ~room for index, room in still.room.items()}, offsets)
+
+    def estimate() -> PosedCapture:
+        return poses.posed_capture(poses.estimate_cameras(used, len(photographs), console), photographs, offsets)
 
     def sources(sensor_orientation: bool = False) -> list[Source]:
         return estimated_sources(capture, photographs, mask_paths, sensor_orientation)
 
-    capture = poses.posed_capture(poses.estimate_cameras(used, len(photographs), console), photographs)
+    capture = estimate()
     (cameras / FOUND).touch()
     best = sources()
     if mask_paths is not None:
@@ -120,8 +125,8 @@ def pose_photographs(data: Path, work: Path, wishes: Wishes, console: Console) -
             for index, name in matches.read_names(database).items():
                 number = int(Path(name).stem)
                 inside[index] = _inside(photographs[number], mask_paths[number], keypoints[index], cameras / name)
-            used = matches.keep_features(database, inside)
-            capture = poses.posed_capture(poses.estimate_cameras(used, len(photographs), console), photographs)
+            used = matches.keep_features(database, inside, offsets)
+            capture = estimate()
             best = max((sources(), sources(True)), key=_fit)
     posed = {source.posed.path for source in best}
     unposed = (photograph.name for photograph in photographs if photograph.path not in posed)

@@ -2,15 +2,18 @@
 
 The room then moves in no photograph, and where cameras are estimated from it they come out wrong. Photographs may be
 cropped: between two of them the room moves by the difference of two offsets, one for each photograph. If such offsets
-explain the matches of most pairs, the camera stood still, and features that move like that are of the room.
+explain the matches of most pairs, the camera stood still, and features that move like that are of the room. The offsets
+tell where the lens's centre lies in each crop.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Bool, Float
 
-from privhead_ns.prepare.matches import Pairs
+from privhead_ns.prepare.matches import Offsets, Pairs
 
 TOLERANCE = 3.0
 """Pixels by which matches of the room may stray."""
@@ -24,10 +27,17 @@ ROUNDS, FIRST_SCALE, SHRINK = 40, 100.0, 0.8
 """Iterations of the robust fit, and its scale in pixels at first and from one to the next."""
 
 
-def room_features(
-    keypoints: dict[int, Float[np.ndarray, "features 2"]], matches: Pairs
-) -> dict[int, Bool[np.ndarray, " features"]] | None:
-    """Returns which features of each picture are of a room that stood still; None if the camera moved.
+class StillCamera(NamedTuple):
+    """What tells of a camera that stood still, by the pictures' ids."""
+
+    room: dict[int, Bool[np.ndarray, " features"]]
+    """Which features are of the room."""
+    offsets: Offsets
+    """By how many pixels the room, and with it the lens's centre, is shifted against most pictures."""
+
+
+def find_still_camera(keypoints: dict[int, Float[np.ndarray, "features 2"]], matches: Pairs) -> StillCamera | None:
+    """Returns the features of a room that stood still, and where it lies in each picture; None if the camera moved.
 
     Args:
         keypoints: pixels, by the pictures' ids.
@@ -53,7 +63,9 @@ def room_features(
         still = np.linalg.norm(moves[one, other] - expected, axis=1) < 2 * TOLERANCE
         room[one][match[still, 0]] = True
         room[other][match[still, 1]] = True
-    return room
+    shifts = offsets - np.median(offsets, axis=0)
+    placed = {index: room[index].sum() >= LEAST_MATCHES for index in keypoints}
+    return StillCamera(room, {index: shifts[place] * placed[index] for index, place in order.items()})
 
 
 def _most_common(moves: Float[np.ndarray, "matches 2"]) -> tuple[Float[np.ndarray, " 2"], int]:
