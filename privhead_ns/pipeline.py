@@ -35,9 +35,10 @@ from privhead_ns.phases import PhaseSchedule
 from privhead_ns.start import compare_views, start_sdf
 
 PAINTED = "This checkpoint holds the colours that training painted on what is sensitive"
-SILHOUETTE_TOLERANCE = 1.5
-"""Ratio of the initial to the trained shape's silhouette error up to which the initial one fits as well. It is 1.2 to
-1.45 for a shiny bronze and a skull, 1.65 for that bronze with inexact cameras, and 2 for a marble.
+SILHOUETTE_TOLERANCE, TOLERANCE_WITHOUT_PAINTING = 1.5, 2.0
+"""Ratio of the initial to the trained shape's silhouette error up to which the initial one is a shape to go back to,
+where painting bends the surface fully and not at all. It is 1.2 to 1.45 for a shiny bronze and a skull, 1.6 for that
+bronze with cameras and masks of `privhead prepare`, and 2 for a marble, which is painted fully.
 """
 BATCHES = 80
 """Batches of pixels, as training draws them, over which that error is averaged."""
@@ -128,7 +129,7 @@ class PrivheadPipeline(VanillaPipeline):
     def keep_start(self) -> None:
         """Restores the initial shape where training did not make the views agree better, and prints how much of it.
 
-        Not if it fits the silhouettes less well than the trained shape does: then it is no shape to go back to.
+        Not if it fits the silhouettes much less well than the trained shape does: then it is no shape to go back to.
         """
         model = cast(PrivheadModel, self.model)
         if self.start is None or model.agreement is None:
@@ -139,7 +140,10 @@ class PrivheadPipeline(VanillaPipeline):
         head.set_sdf(self.start)
         start_error = self.silhouette_error(pixels)
         head.set_sdf(trained)
-        if start_error > SILHOUETTE_TOLERANCE * error:
+        tolerance = TOLERANCE_WITHOUT_PAINTING + model.painting_share * (
+            SILHOUETTE_TOLERANCE - TOLERANCE_WITHOUT_PAINTING
+        )
+        if start_error > tolerance * error:
             return
         poses = model.corrections.moved(model.agreement.poses).detach()
         share = keep_start(head, self.start, model.agreement, poses, model.painting_share)

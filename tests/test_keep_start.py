@@ -16,7 +16,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.model.agreement import Agreement
 from privhead_ns.model.field import HeadField
 from privhead_ns.model.keep_start import average, keep_start
-from privhead_ns.model.model import PrivheadModelConfig
+from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.model.surface_points import zero_crossings
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.pipeline import PrivheadPipeline
@@ -135,6 +135,23 @@ def test_a_start_that_fits_the_silhouettes_badly_is_not_restored(
     assert len(asked) == 1
     cast(HeadField, pipeline.model.field).set_sdf(initial + 0.1)
     assert pipeline.silhouette_error(pixels) > 2 * error
+
+
+@pytest.mark.parametrize(("painting_share", "restored"), [(1.0, False), (0.1, True)])
+def test_where_painting_hardly_bends_the_surface_the_start_may_fit_worse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, painting_share: float, restored: bool
+) -> None:
+    protect(write_raw_capture(tmp_path / "raw"), tmp_path / "protected", OperatorConfig())
+    config = small_config(tmp_path / "protected", tmp_path / "out")
+    cast(PrivheadModelConfig, config.pipeline.model).agreement_size = 8
+    pipeline = cast(PrivheadPipeline, start(config).pipeline)
+    cast(PrivheadModel, pipeline.model).painting_share = painting_share
+    asked: list[float] = []
+    monkeypatch.setattr("privhead_ns.pipeline.keep_start", lambda *arguments: asked.append(arguments[-1]) or 0.0)
+    errors = iter([1.0, 1.7])
+    monkeypatch.setattr(pipeline, "silhouette_error", lambda _: next(errors))
+    pipeline.keep_start()
+    assert asked == [painting_share] * restored
 
 
 def test_without_painting_more_agreement_is_asked_for(agreement: Agreement) -> None:
