@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 
@@ -32,7 +31,7 @@ class PhaseSchedule:
     """Steps of phase 2: gradient magnitude of the protected views."""
     steps_for_size: int = 64
     """Longer side in pixels of the photographs that these steps are meant for. For larger ones `for_size` makes both
-    phases longer, with the square root of the size, and sets this to their size.
+    phases longer, with the fifth root of the size, and sets this to their size.
     """
     rgb: float = 1.0
     """λ1 in phase 1."""
@@ -59,7 +58,7 @@ class PhaseSchedule:
 
     def for_size(self, size: int) -> PhaseSchedule:
         """Returns the schedule for photographs whose longer side has `size` pixels."""
-        factor = math.sqrt(max(1.0, size / self.steps_for_size))
+        factor = max(1.0, size / self.steps_for_size) ** 0.2
         phase1_steps, phase2_steps = round(factor * self.phase1_steps), round(factor * self.phase2_steps)
         size = max(size, self.steps_for_size)
         return replace(self, phase1_steps=phase1_steps, phase2_steps=phase2_steps, steps_for_size=size)

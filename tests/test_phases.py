@@ -25,9 +25,9 @@ SCHEDULE = PhaseSchedule(
 
 
 def test_larger_photographs_get_more_steps_once() -> None:
-    longer = SCHEDULE.for_size(4 * SCHEDULE.steps_for_size)
+    longer = SCHEDULE.for_size(32 * SCHEDULE.steps_for_size)
     assert (longer.phase1_steps, longer.phase2_steps) == (200, 600)
-    assert longer.for_size(4 * SCHEDULE.steps_for_size) == longer, "a resumed run's config has the steps already"
+    assert longer.for_size(32 * SCHEDULE.steps_for_size) == longer, "a resumed run's config has the steps already"
     assert SCHEDULE.for_size(SCHEDULE.steps_for_size // 2) == SCHEDULE
     assert longer.beta(longer.total_steps) == SCHEDULE.beta(SCHEDULE.total_steps)
 
