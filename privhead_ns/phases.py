@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
+
+LARGEST_FACTOR = 2.0
+"""Size of photographs over `steps_for_size` from which on the steps are no more."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class PhaseSchedule:
     """Steps of phase 2: gradient magnitude of the protected views."""
     steps_for_size: int = 64
     """Longer side in pixels of the photographs that these steps are meant for. For larger ones `for_size` makes both
-    phases longer, with the fifth root of the size, and sets this to their size.
+    phases longer, with the square root of the size up to twice this one, and sets this to their size.
     """
     rgb: float = 1.0
     """λ1 in phase 1."""
@@ -57,8 +61,11 @@ class PhaseSchedule:
     """Learning rates rise linearly over so many first steps."""
 
     def for_size(self, size: int) -> PhaseSchedule:
-        """Returns the schedule for photographs whose longer side has `size` pixels."""
-        factor = max(1.0, size / self.steps_for_size) ** 0.2
+        """Returns the schedule for photographs whose longer side has `size` pixels.
+
+        From 128 pixels on the steps are the same: from 256, half as many more leave the mesh as it is.
+        """
+        factor = math.sqrt(min(LARGEST_FACTOR, max(1.0, size / self.steps_for_size)))
         phase1_steps, phase2_steps = round(factor * self.phase1_steps), round(factor * self.phase2_steps)
         size = max(size, self.steps_for_size)
         return replace(self, phase1_steps=phase1_steps, phase2_steps=phase2_steps, steps_for_size=size)

@@ -49,6 +49,10 @@ WEIGHED = 0.05
 ROOM_RATE = 2.0
 """Factor on the learning rate of a room's signed distance: its start is farther from the walls than a hull from a head.
 """
+UNPAINTED_SIZES = 128, 256
+"""Sides of views in pixels between which that factor rises to 2 where painting does not bend the surface. The agreement
+of larger views alone moves it slowly; of smaller ones it makes the surface rough.
+"""
 CANNOT_FORGET = f"{PAINTED}, and this method cannot forget them: keep the run on this machine."
 
 
@@ -125,6 +129,14 @@ class PrivheadPipeline(VanillaPipeline):
                 f"The agreement of views halves within {angle:.0f} degrees, as where a flash moves with the camera or "
                 "the head shines: the shape is taken from neighbouring views' agreement and silhouettes above all."
             )
+
+    def shape_rate(self) -> float:
+        """Returns the factor on the learning rate of the signed distance."""
+        model, (low, high) = cast(PrivheadModel, self.model), UNPAINTED_SIZES
+        if model.room:
+            return ROOM_RATE
+        larger = min(1.0, max(0.0, (self.config.phases.steps_for_size - low) / (high - low)))
+        return 1 + larger * (1 - model.painting_share)
 
     def keep_start(self) -> None:
         """Restores the initial shape where training did not make the views agree better, and prints how much of it.
@@ -204,7 +216,7 @@ class PrivheadPipeline(VanillaPipeline):
             warn_if_painted(cast(PrivheadModel, self.model))
 
     def get_training_callbacks(self, attributes: TrainingCallbackAttributes) -> list[TrainingCallback]:
-        """Adds a callback that sets phase and learning rates before every step, as functions of the step alone."""
+        """Adds a callback that sets phase and learning rates before every step, of its number and `painting_share`."""
         optimizers = attributes.optimizers
         assert optimizers is not None and self.datamanager.train_dataset is not None
         hides_views = any(self.datamanager.train_dataset.protected)
@@ -223,7 +235,7 @@ class PrivheadPipeline(VanillaPipeline):
                     group["lr"] = config.lr * factor
                     if isinstance(config, DampedAdamConfig):
                         group["damping"] = config.damping * masked
-                        group["lr"] *= ROOM_RATE if model.room else 1.0
+                        group["lr"] *= self.shape_rate()
 
         def end_step(step: int) -> None:
             if step + 1 == self.config.phases.total_steps:

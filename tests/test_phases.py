@@ -25,11 +25,12 @@ SCHEDULE = PhaseSchedule(
 
 
 def test_larger_photographs_get_more_steps_once() -> None:
-    longer = SCHEDULE.for_size(32 * SCHEDULE.steps_for_size)
-    assert (longer.phase1_steps, longer.phase2_steps) == (200, 600)
-    assert longer.for_size(32 * SCHEDULE.steps_for_size) == longer, "a resumed run's config has the steps already"
+    longer = SCHEDULE.for_size(2 * SCHEDULE.steps_for_size)
+    assert (longer.phase1_steps, longer.phase2_steps) == (141, 424)
+    assert longer.for_size(2 * SCHEDULE.steps_for_size) == longer, "a resumed run's config has the steps already"
     assert SCHEDULE.for_size(SCHEDULE.steps_for_size // 2) == SCHEDULE
     assert longer.beta(longer.total_steps) == SCHEDULE.beta(SCHEDULE.total_steps)
+    assert SCHEDULE.for_size(8 * SCHEDULE.steps_for_size).total_steps == longer.total_steps
 
 
 @pytest.mark.parametrize(("step", "phase"), [(0, 1), (99, 1), (100, 2), (399, 2), (10_000, 2)])

@@ -144,11 +144,12 @@ def test_other_photographs_of_the_same_names_start_anew(
     photographed: tuple[Path, list[np.ndarray]], kept: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(kept, tmp_path / kept.name, symlinks=True)
-    (tmp_path / "mirrored").mkdir()
-    for path in sorted((photographed[0] / "images").iterdir()):
-        Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "mirrored" / path.name)
-        os.utime(tmp_path / "mirrored" / path.name, ns=(0, path.stat().st_mtime_ns))
-    prepare(tmp_path / "mirrored", tmp_path / "raw", Wishes(), QUIET)
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+        for path in (photographed[0] / part).iterdir():
+            Image.open(path).transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / part / path.name)
+            os.utime(tmp_path / part / path.name, ns=(0, path.stat().st_mtime_ns))
+    prepare(tmp_path / "images", tmp_path / "raw", Wishes(masks=tmp_path / "masks"), QUIET)
     sides = [np.cross(a[:3, 3], b[:3, 3])[2] for a, b in itertools.pairwise(poses_of(tmp_path / "raw"))]
     assert max(sides) < 0  # the camera goes the other way round
 

@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 import torch
+from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from raw_folder import write_raw_capture
 from seen_sphere import RADIUS, seen_sphere
 from small_runs import STEPS, small_config, start
@@ -18,7 +19,8 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.model.view_dependence import HIGH, LEAST_SHARE, LOW, half_angle, painting_share
 from privhead_ns.operators import OperatorConfig
-from privhead_ns.pipeline import PrivheadPipeline
+from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig
+from privhead_ns.trainer import PrivheadTrainer
 
 
 def sphere() -> HeadField:
@@ -75,11 +77,16 @@ def test_painting_bends_the_surface_by_degrees() -> None:
 
 
 @pytest.fixture
-def pipeline(tmp_path: Path) -> PrivheadPipeline:
+def trainer(tmp_path: Path) -> PrivheadTrainer:
     protect(write_raw_capture(tmp_path / "raw"), tmp_path / "protected", OperatorConfig())
     config = small_config(tmp_path / "protected", tmp_path / "out")
     cast(PrivheadModelConfig, config.pipeline.model).agreement_size = 8
-    return cast(PrivheadPipeline, start(config).pipeline)
+    return start(config)
+
+
+@pytest.fixture
+def pipeline(trainer: PrivheadTrainer) -> PrivheadPipeline:
+    return cast(PrivheadPipeline, trainer.pipeline)
 
 
 def test_training_follows_what_was_measured(
@@ -122,3 +129,20 @@ def test_painting_passes_that_share_of_its_gradient_to_the_shape(pipeline: Privh
     assert norm == pytest.approx(share * float(whole.norm()), rel=1e-3, abs=1e-9)
     (to_mask,) = torch.autograd.grad(losses["mask"], grid)
     assert to_mask.norm() > 0, "silhouettes always count"
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "factor"), [(256, 1.0, 1.0), (256, 0.5, 1.5), (512, 0.0, 2.0), (192, 0.0, 1.5), (128, 0.0, 1.0)]
+)
+def test_the_shape_seen_by_large_views_learns_faster_where_painting_does_not_bend_it(
+    trainer: PrivheadTrainer, size: int, share: float, factor: float
+) -> None:
+    cast(PrivheadPipelineConfig, trainer.config.pipeline).phases.steps_for_size = size
+    rates = []
+    for cast(PrivheadModel, trainer.pipeline.model).painting_share in (1.0, share):
+        for callback in trainer.callbacks:
+            callback.run_callback_at_location(STEPS - 1, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
+        rates.append({name: one.param_groups[0]["lr"] for name, one in trainer.optimizers.optimizers.items()})
+    ratios = {name: rates[1][name] / rate for name, rate in rates[0].items()}
+    assert ratios.pop("sdf") == pytest.approx(factor)
+    assert set(ratios.values()) == {1.0}
