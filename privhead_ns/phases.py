@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-LARGEST_FACTOR = 2.0
-"""Size of photographs over `steps_for_size` from which on the steps are no more."""
+ENOUGH = 2.0, 4.0
+"""Sizes of photographs over `steps_for_size` between which more steps leave the mesh of a head as it is."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PhaseSchedule:
     """Steps of phase 2: gradient magnitude of the protected views."""
     steps_for_size: int = 64
     """Longer side in pixels of the photographs that these steps are meant for. For larger ones `for_size` makes both
-    phases longer, with the square root of the size up to twice this one, and sets this to their size.
+    phases longer, and sets this to their size.
     """
     rgb: float = 1.0
     """λ1 in phase 1."""
@@ -63,9 +63,10 @@ class PhaseSchedule:
     def for_size(self, size: int) -> PhaseSchedule:
         """Returns the schedule for photographs whose longer side has `size` pixels.
 
-        From 128 pixels on the steps are the same: from 256, half as many more leave the mesh as it is.
+        Steps grow with the square root of the size, but not between `ENOUGH` times that of this schedule.
         """
-        factor = math.sqrt(min(LARGEST_FACTOR, max(1.0, size / self.steps_for_size)))
+        ratio = max(1.0, size / self.steps_for_size)
+        factor = math.sqrt(min(ratio, ENOUGH[0]) * max(ratio, ENOUGH[1]) / ENOUGH[1])
         phase1_steps, phase2_steps = round(factor * self.phase1_steps), round(factor * self.phase2_steps)
         size = max(size, self.steps_for_size)
         return replace(self, phase1_steps=phase1_steps, phase2_steps=phase2_steps, steps_for_size=size)

@@ -30,7 +30,8 @@ def test_larger_photographs_get_more_steps_once() -> None:
     assert longer.for_size(2 * SCHEDULE.steps_for_size) == longer, "a resumed run's config has the steps already"
     assert SCHEDULE.for_size(SCHEDULE.steps_for_size // 2) == SCHEDULE
     assert longer.beta(longer.total_steps) == SCHEDULE.beta(SCHEDULE.total_steps)
-    assert SCHEDULE.for_size(8 * SCHEDULE.steps_for_size).total_steps == longer.total_steps
+    assert SCHEDULE.for_size(4 * SCHEDULE.steps_for_size).total_steps == longer.total_steps
+    assert SCHEDULE.for_size(8 * SCHEDULE.steps_for_size).total_steps == 2 * SCHEDULE.total_steps
 
 
 @pytest.mark.parametrize(("step", "phase"), [(0, 1), (99, 1), (100, 2), (399, 2), (10_000, 2)])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from nerfstudio.engine.callbacks import TrainingCallbackLocation
 from raw_folder import write_raw_capture
-from seen_sphere import RADIUS, seen_sphere
+from seen_sphere import RADIUS, SIZE, seen_sphere
 from small_runs import STEPS, small_config, start
 
 from privhead_ns.capture.protect import protect
@@ -54,6 +54,19 @@ def test_half_angle_of_a_look_that_turns_with_the_camera(rate: int, expected: fl
     found = half_angle(sphere(), agreement, agreement.poses)
     assert found == pytest.approx(expected, rel=0.15)
     assert painting_share(found) == LEAST_SHARE
+
+
+def test_larger_views_are_reduced_before_they_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    agreement = seen_sphere(18)
+    smaller = agreement.reduced(SIZE // 2)
+    assert smaller.images.shape == (18, SIZE // 2, SIZE // 2, 2)
+    torch.testing.assert_close(smaller.intrinsics, agreement.intrinsics / 2)
+    means = agreement.images[..., 0].unflatten(2, (-1, 2)).unflatten(1, (-1, 2)).mean(dim=(2, 4))
+    torch.testing.assert_close(smaller.images[..., 0], 2 * means)  # per pixel, of which there are half as many
+    assert agreement.reduced(SIZE) is agreement
+    full = half_angle(sphere(), agreement, agreement.poses)
+    monkeypatch.setattr("privhead_ns.model.view_dependence.SIDE", SIZE // 2)
+    assert half_angle(sphere(), agreement, agreement.poses) == half_angle(sphere(), smaller, agreement.poses) != full
 
 
 def test_noise_does_not_change_it() -> None:

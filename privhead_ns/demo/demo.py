@@ -51,7 +51,7 @@ def run_demo(output_dir: Path, size: int, scene: Scene) -> None:
     console.rule(f"1. Photographs of {scene.in_words}")
     write_demo_capture(raw, size, scene)
     console.rule("2. privhead protect: what may leave the owner's machine")
-    summary = protect(raw, protected, OperatorConfig(), subject=scene.subject, console=console)
+    summary = protect(raw, protected, OperatorConfig(), size=size, subject=scene.subject, console=console)
     console.print(summary.in_plain_words())
     console.rule("3. ns-train privhead: two phases")
     schedule = PhaseSchedule().for_size(size)

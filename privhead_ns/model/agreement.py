@@ -92,6 +92,18 @@ class Agreement(nn.Module):
         steps = torch.arange(-RADIUS, RADIUS + 1.0)
         self.register_buffer("offsets", torch.cartesian_prod(steps, steps), persistent=False)
 
+    def reduced(self, side: int) -> Agreement:
+        """Returns the same views with at most `side` pixels along their longer sides; magnitudes stay per pixel."""
+        height, width = self.images.shape[1:3]
+        scale = side / max(height, width)
+        if scale >= 1:
+            return self
+        smaller = max(1, round(height * scale)), max(1, round(width * scale))
+        magnitudes, interior = F.interpolate(self.images.permute(0, 3, 1, 2), size=smaller, mode="area").unbind(dim=1)
+        across, down = smaller[1] / width, smaller[0] / height
+        lenses = self.intrinsics * self.intrinsics.new_tensor([across, down, across, down])
+        return Agreement(magnitudes / scale, (interior > 0.999).float(), self.poses, lenses).to(self.images.device)
+
     def forward(
         self,
         places: Float[Tensor, "rays 3"],

@@ -25,6 +25,10 @@ LEAST_SHARE = 0.1
 """Least share of the gradient. With more, bronze and skull become rough; with less, a rendered head under a flash loses
 detail of its face, for its skin has more texture than theirs.
 """
+SIDE = 128
+"""Pixels along the longer side of the views that are compared; larger ones are reduced. A surface that is wrong by more
+than their pixels, as it is so early, would make distant views disagree more than near ones.
+"""
 CHUNK = 1000
 """Points evaluated at once."""
 BIN = 10.0
@@ -51,7 +55,7 @@ def half_angle(field: HeadField, agreement: Agreement, poses: Float[Tensor, "vie
 
     Fits an exponential to the mean NCC in bins of the angle; infinite where that does not fall or cannot be measured.
     """
-    number = int(LARGEST / BIN)
+    number, agreement = int(LARGEST / BIN), agreement.reduced(SIDE)
     sums, weights = torch.zeros(2, number, dtype=torch.float64)
     points, normals = surface_points(field, field.sdf_grids())
     for chunk in zip(points.split(CHUNK), normals.split(CHUNK), strict=True):
