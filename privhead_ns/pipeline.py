@@ -133,10 +133,10 @@ class PrivheadPipeline(VanillaPipeline):
     def shape_rate(self) -> float:
         """Returns the factor on the learning rate of the signed distance."""
         model, (low, high) = cast(PrivheadModel, self.model), UNPAINTED_SIZES
-        if model.room:
-            return ROOM_RATE
-        larger = min(1.0, max(0.0, (self.config.phases.steps_for_size - low) / (high - low)))
-        return 1 + larger * (1 - model.painting_share)
+        if model.room or model.agreement is None:
+            return ROOM_RATE if model.room else 1.0
+        size = max(model.agreement.images.shape[1:3])
+        return 1 + min(1.0, max(0.0, (size - low) / (high - low))) * (1 - model.painting_share)
 
     def keep_start(self) -> None:
         """Restores the initial shape where training did not make the views agree better, and prints how much of it.

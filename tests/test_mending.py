@@ -13,7 +13,7 @@ from PIL import Image
 from raw_folder import DISTANCE, FOCAL, SIZE, disc, edit, photograph, ring, write_raw_capture
 
 from privhead_ns.capture.camera import Intrinsics
-from privhead_ns.capture.exposure import view_gains
+from privhead_ns.capture.exposure import nanmedian, view_gains
 from privhead_ns.capture.hull import View, head_box
 from privhead_ns.capture.mending import mend
 from privhead_ns.capture.protect import protect
@@ -49,6 +49,16 @@ def test_gains_of_views_are_found() -> None:
     ]
     found = view_gains(views, pictures, head_box(views))
     np.testing.assert_allclose(found, gains, rtol=0.08)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.filterwarnings("ignore:All-NaN slice")
+def test_medians_are_those_of_numpy(axis: int) -> None:
+    random = np.random.default_rng(0)
+    values = random.normal(size=(7, 20, 3))
+    values[random.random((7, 20)) < 0.5] = np.nan
+    values[:, 4] = values[2] = np.nan
+    np.testing.assert_array_equal(nanmedian(values, axis), np.nanmedian(values, axis))
 
 
 def test_equal_exposure_changes_nothing() -> None:

@@ -60,16 +60,20 @@ def matches_between(shifts: list[np.ndarray], turning: bool) -> tuple[dict, dict
 
 def test_features_of_a_still_room_are_told_from_those_of_the_head() -> None:
     shifts = [np.array([12.0 * i, -5.0 * (i % 3)]) for i in range(8)]
-    found = find_still_camera(*matches_between(shifts, turning=True))
+    sizes = {i: np.array([500.0 + 20 * (i % 4), 500.0]) for i in range(8)}
+    found = find_still_camera(*matches_between(shifts, turning=True), sizes)
     assert found is not None
     share = np.mean([[room[:40].mean(), room[40:].mean()] for room in found.room.values()], axis=0)
     assert share[0] == 1.0
     assert share[1] < 0.5
-    np.testing.assert_allclose(list(found.offsets.values()), shifts - np.median(shifts, axis=0), atol=0.05)
+    off_middle = np.array([shift - size / 2 for shift, size in zip(shifts, sizes.values(), strict=True)])
+    expected = off_middle - np.median(off_middle, axis=0)
+    np.testing.assert_allclose(list(found.offsets.values()), expected, atol=0.05)
 
 
 def test_a_camera_that_moves_is_not_taken_for_a_still_one() -> None:
-    assert find_still_camera(*matches_between([np.zeros(2)] * 8, turning=False)) is None
+    sizes = {i: np.array([500.0, 500.0]) for i in range(8)}
+    assert find_still_camera(*matches_between([np.zeros(2)] * 8, turning=False), sizes) is None
 
 
 def test_triangulation_finds_the_points_and_the_view_that_is_off() -> None:

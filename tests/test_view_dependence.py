@@ -19,7 +19,7 @@ from privhead_ns.model.field import HeadField
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.model.view_dependence import HIGH, LEAST_SHARE, LOW, half_angle, painting_share
 from privhead_ns.operators import OperatorConfig
-from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig
+from privhead_ns.pipeline import PrivheadPipeline
 from privhead_ns.trainer import PrivheadTrainer
 
 
@@ -145,14 +145,21 @@ def test_painting_passes_that_share_of_its_gradient_to_the_shape(pipeline: Privh
 
 
 @pytest.mark.parametrize(
-    ("size", "share", "factor"), [(256, 1.0, 1.0), (256, 0.5, 1.5), (512, 0.0, 2.0), (192, 0.0, 1.5), (128, 0.0, 1.0)]
+    ("sizes", "share", "factor"),
+    [((0.5, 1), 1.0, 1.0), ((0.5, 1), 0.5, 1.5), ((0.25, 0.5), 0.0, 2.0), ((0.5, 1.5), 0.0, 1.5), ((1, 2), 0.0, 1.0)],
 )
 def test_the_shape_seen_by_large_views_learns_faster_where_painting_does_not_bend_it(
-    trainer: PrivheadTrainer, size: int, share: float, factor: float
+    trainer: PrivheadTrainer,
+    monkeypatch: pytest.MonkeyPatch,
+    sizes: tuple[float, float],
+    share: float,
+    factor: float,
 ) -> None:
-    cast(PrivheadPipelineConfig, trainer.config.pipeline).phases.steps_for_size = size
-    rates = []
-    for cast(PrivheadModel, trainer.pipeline.model).painting_share in (1.0, share):
+    model, rates = cast(PrivheadModel, trainer.pipeline.model), []
+    assert model.agreement is not None
+    side = max(model.agreement.images.shape[1:3])
+    monkeypatch.setattr("privhead_ns.pipeline.UNPAINTED_SIZES", [size * side for size in sizes])
+    for model.painting_share in (1.0, share):
         for callback in trainer.callbacks:
             callback.run_callback_at_location(STEPS - 1, TrainingCallbackLocation.BEFORE_TRAIN_ITERATION)
         rates.append({name: one.param_groups[0]["lr"] for name, one in trainer.optimizers.optimizers.items()})

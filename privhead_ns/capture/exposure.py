@@ -70,10 +70,10 @@ def view_gains(
     logs = logs[:, valid[judged].any(axis=0)]
     points, gains = np.zeros(logs.shape[1:]), np.zeros((len(logs), 3))
     for _ in range(ROUNDS):
-        points = _nanmedian(logs - gains[:, None], axis=0)
-        step = _nanmedian(logs - points, axis=1)
+        points = nanmedian(logs - gains[:, None], axis=0)
+        step = nanmedian(logs - points, axis=1)
         gains = step - step.mean(axis=0)
-    residuals = _nanmedian(np.abs(logs - points - gains[:, None]), axis=1)
+    residuals = nanmedian(np.abs(logs - points - gains[:, None]), axis=1)
     pixels = np.array([np.sum(np.asarray(view.silhouette) > 0) for view in views])[judged]
     error = SPREAD * residuals / np.sqrt(np.minimum(valid.sum(axis=1)[judged], pixels))[:, None]
     if gains.std() <= max(NOISE, CERTAIN * float(np.median(error))):
@@ -82,8 +82,13 @@ def view_gains(
     return same
 
 
-def _nanmedian(values: Float[np.ndarray, "..."], axis: int) -> Float[np.ndarray, "..."]:
-    """Returns what `np.nanmedian` does, which takes ten times as long along short axes; NaN where all values are."""
+def nanmedian(values: Float[np.ndarray, "*shape"], axis: int) -> Float[np.ndarray, "*rest"]:
+    """Returns what `np.nanmedian` does, which takes ten times as long along short axes; NaN where all values are.
+
+    Args:
+        values: numbers, some of them NaN.
+        axis: the one that is left out of the result.
+    """
     ordered, known = np.sort(values, axis=axis), np.count_nonzero(~np.isnan(values), axis=axis, keepdims=True)
     low, high = (np.take_along_axis(ordered, np.maximum(rank, 0), axis) for rank in ((known - 1) // 2, known // 2))
     return ((low + high) / 2).squeeze(axis)

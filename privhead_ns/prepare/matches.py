@@ -161,6 +161,13 @@ def read_names(database: Path) -> dict[int, str]:
         return {image.image_id: image.name for image in content.read_all_images()}
 
 
+def read_sizes(database: Path) -> dict[int, Float[np.ndarray, " 2"]]:
+    """Returns widths and heights of the pictures in a database, by their ids."""
+    with pycolmap.Database.open(database) as content:
+        cameras = {image.image_id: content.read_camera(image.camera_id) for image in content.read_all_images()}
+    return {index: np.array([camera.width, camera.height], np.float64) for index, camera in cameras.items()}
+
+
 def read_keypoints(database: Path) -> tuple[dict[int, str], dict[int, Float[np.ndarray, "features 2"]], Pairs]:
     """Returns pictures' names, positions of features in pixels, and matches, all by the pictures' ids."""
     names = read_names(database)

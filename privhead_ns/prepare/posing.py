@@ -101,7 +101,7 @@ def pose_photographs(data: Path, work: Path, wishes: Wishes, console: Console) -
     database = matches.find_matches(photographs, cameras, sequence, console)
     _, keypoints, pairs = matches.read_keypoints(database)
     used, offsets = database, None
-    if (still := find_still_camera(keypoints, pairs)) is not None:
+    if (still := find_still_camera(keypoints, pairs, matches.read_sizes(database))) is not None:
         console.print("The camera stood still while the head turned: features of the room are left out.")
         offsets = still.offsets
         used = matches.keep_features(database, {index: ~room for index, room in still.room.items()}, offsets)

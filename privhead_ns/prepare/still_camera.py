@@ -33,15 +33,18 @@ class StillCamera(NamedTuple):
     room: dict[int, Bool[np.ndarray, " features"]]
     """Which features are of the room."""
     offsets: Offsets
-    """By how many pixels the room, and with it the lens's centre, is shifted against most pictures."""
+    """Pixels from a picture's middle to the lens's centre, which lies where the room says; 0 for most pictures."""
 
 
-def find_still_camera(keypoints: dict[int, Float[np.ndarray, "features 2"]], matches: Pairs) -> StillCamera | None:
+def find_still_camera(
+    keypoints: dict[int, Float[np.ndarray, "features 2"]], matches: Pairs, sizes: dict[int, Float[np.ndarray, " 2"]]
+) -> StillCamera | None:
     """Returns the features of a room that stood still, and where it lies in each picture; None if the camera moved.
 
     Args:
         keypoints: pixels, by the pictures' ids.
         matches: of all pairs.
+        sizes: widths and heights of the pictures.
     """
     asked = {pair: match for pair, match in matches.items() if len(match) >= LEAST_MATCHES}
     if not asked:
@@ -63,7 +66,8 @@ def find_still_camera(keypoints: dict[int, Float[np.ndarray, "features 2"]], mat
         still = np.linalg.norm(moves[one, other] - expected, axis=1) < 2 * TOLERANCE
         room[one][match[still, 0]] = True
         room[other][match[still, 1]] = True
-    shifts = offsets - np.median(offsets, axis=0)
+    shifts = offsets - np.array([sizes[index] for index in order]) / 2
+    shifts -= np.median(shifts, axis=0)
     placed = {index: room[index].sum() >= LEAST_MATCHES for index in keypoints}
     return StillCamera(room, {index: shifts[place] * placed[index] for index, place in order.items()})
 
