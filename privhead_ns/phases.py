@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 ENOUGH = 2.0, 4.0
-"""Sizes of photographs over `steps_for_size` between which more steps leave the mesh of a head as it is."""
+"""Sizes of photographs over `steps_for_size` between which half as many more steps improve a mesh by 3 to 5 % only."""
 
 
 @dataclass(frozen=True)
