@@ -53,6 +53,7 @@ def protect(
     allow_face: Sequence[str] = (),
     box: Box | None = None,
     ignore_masks: bool = False,
+    keep_masks: bool = False,
     template: str | None = None,
     preview: Path | None = None,
     console: Console | None = None,
@@ -74,6 +75,7 @@ def protect(
         allow_face: globs of neutral frames that are accepted although a face is found in them.
         box: holds the head, or the free space of the room; None to find it.
         ignore_masks: whether to use neither masks nor alpha channels.
+        keep_masks: whether to use masks as they are where colour tells outlines that fit each other better.
         template: `average`, or a mesh file: where training starts, beside the silhouettes; None for no template.
         preview: PNG to write that shows each photograph beside what leaves; for the owner's eyes alone.
         console: where progress is shown.
@@ -101,7 +103,7 @@ def protect(
     if size < 1:
         raise UserError(f"--size must be at least 1, not {size}.")
     look = [not (private or allowed) for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
-    surveyed = survey(capture, look, console or Console(), subject)
+    surveyed = survey(capture, look, console or Console(), subject, refine=not (keep_masks or room))
     _check_copies(capture, surveyed.digests, is_sensitive)
     if room:
         check_no_masks(capture, [view.silhouette is not None for view in surveyed.views])
@@ -144,6 +146,7 @@ def protect(
                 "magnitude_maximum": sigma.maximum,
                 "background": list(background),
                 "masked": all("mask_path" in entry for entry in entries),
+                "refined_masks": plan.refined,
                 "aabb": aabb.tolist(),
                 "mm_per_unit": capture.mm_per_unit,
             },
@@ -173,6 +176,7 @@ def protect(
         box_found=box_found,
         brightest=float(plan.gains.max() / plan.gains.min()),
         template=template,
+        refined_masks=plan.refined,
     )
 
 

@@ -83,6 +83,8 @@ class ProtectedCapture:
     """A closed mesh in the capture's frame that training starts from; None where there is none."""
     subject: Subject
     """What was photographed; a room is seen from within."""
+    refined_masks: bool
+    """Whether the outlines of the masks were moved to where the photographs' colours change."""
 
     @property
     def masked(self) -> bool:
@@ -174,7 +176,15 @@ def _read_about(about: Any, path: Path) -> dict[str, Any]:
         "mm_per_unit": None if about.get("mm_per_unit") is None else read_positive(about, "mm_per_unit", where),
         "template_path": _read_template(about, path, where),
         "subject": _read_subject(about, where),
+        "refined_masks": _read_flag(about, "refined_masks", where),
     }
+
+
+def _read_flag(about: dict[str, Any], key: str, where: str) -> bool:
+    """Returns a flag that older versions did not write, then false."""
+    if not isinstance(flag := about.get(key, False), bool):
+        raise UserError(f"{where}: {key} must be true or false; protect the photographs again.")
+    return flag
 
 
 def _read_subject(about: dict[str, Any], where: str) -> Subject:

@@ -100,7 +100,7 @@ def plan_room(capture: RawCapture, size: int, background: tuple[float, float, fl
                 "photographs of a room are kept whole, so all must have one shape; drop those of the other shape."
             )
     cameras = tuple(PosedCamera(frame.camera_to_world, view) for frame, view in zip(frames, views, strict=True))
-    return ViewPlan(frames, cameras, np.ones((len(frames), 3)), {}, background)
+    return ViewPlan(frames, cameras, np.ones((len(frames), 3)), {}, background, refined=False)
 
 
 def check_flags(**flags: object) -> None:

@@ -49,6 +49,10 @@ EXPOSURE_REMARK = (
     "The photographs differ in exposure or white balance by up to a factor of {:.2f}; it was divided out, and is not "
     "in the protected capture."
 )
+REFINED_REMARK = (
+    "The outlines of the masks were moved by up to 2 % of the head's width to where colours change, and fit each other "
+    "better now; --keep-masks keeps them as they were."
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,8 @@ class ProtectSummary:
     """In words, what a room's box was found from."""
     template: str | None = None
     """Name of the template that was posed in the capture."""
+    refined_masks: bool = False
+    """Whether the outlines of the masks were moved to where colours change."""
     brightest: float = 1.0
     """Largest gain of a photograph over the smallest; 1 where photographs count as equally exposed."""
 
@@ -120,6 +126,7 @@ class ProtectSummary:
                 if self.native_size > LARGER * max(self.width, self.height)
                 else []
             ),
+            *([REFINED_REMARK] if self.refined_masks else []),
             *([BOX_REMARK.format(self.box_found)] if self.box_found else []),
             *([EXPOSURE_REMARK.format(self.brightest)] if self.brightest > 1 else []),
             *(f"Look at {view}" for view in self.doubtful),

@@ -14,6 +14,7 @@ from rich.console import Console
 from privhead_ns.capture.face_check import ALL_TURNS, HEAD_SHARE, WHOLE_SHARE, WHOLE_SIDE, shows_face, upright_turns
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
+from privhead_ns.capture.refined_masks import refine_mask, with_silhouette
 from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline
 from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.undistort import undistort_and_resize
@@ -33,6 +34,8 @@ class Survey:
     """Their colours, black outside the silhouettes."""
     digests: tuple[bytes, ...]
     """SHA-256 of each photograph's decoded pixels."""
+    refined: tuple[View, ...]
+    """The views with refined masks as silhouettes; none where a mask is missing or this was not asked for."""
 
 
 def survey(
@@ -40,6 +43,7 @@ def survey(
     look_for_face: Sequence[bool] | None = None,
     console: Console | None = None,
     subject: Subject = "head",
+    refine: bool = True,
 ) -> Survey:
     """Reads every photograph once.
 
@@ -50,6 +54,7 @@ def survey(
         look_for_face: in which of them to look for a face; None for none.
         console: where progress is shown; None for no progress.
         subject: what is photographed.
+        refine: whether to look for the outlines that colour tells, too.
 
     Raises:
         UserError: if a file is missing or broken, a mask is empty or no shape, or a face is found.
@@ -59,16 +64,18 @@ def survey(
     if subject != "object":
         turns = upright_turns(np.stack([frame.camera_to_world for frame in capture.frames]))
     tasks = [
-        (frame, turn if wanted else (), share) for frame, wanted, turn in zip(capture.frames, look, turns, strict=True)
+        (frame, turn if wanted else (), share, refine)
+        for frame, wanted, turn in zip(capture.frames, look, turns, strict=True)
     ]
     with tracked(tasks, "Checking photographs", console or Console(quiet=True)) as shown:
         results = [_look(*task) for task in shown]
-    return Survey(*zip(*results, strict=True))
+    views, thumbnails, digests, refined = zip(*results, strict=True)
+    return Survey(views, thumbnails, digests, () if None in refined else refined)
 
 
 def _look(
-    frame: RawFrame, turns: Sequence[int], share: float
-) -> tuple[View, UInt8[np.ndarray, "height width 3"], bytes]:
+    frame: RawFrame, turns: Sequence[int], share: float, refine: bool
+) -> tuple[View, UInt8[np.ndarray, "height width 3"], bytes, View | None]:
     """Reads a photograph, and looks for a face in it by the given quarter turns; `share`: see `shows_face`."""
     rgb, coverage = read_image(frame)
     read_unsure(frame)  # a broken file stops here, before the first view is written
@@ -88,9 +95,12 @@ def _look(
     camera = frame.intrinsics.scaled(rgb.shape[1], rgb.shape[0]) if scale < 1 else frame.intrinsics
     size = LONGEST_SIDE if max(rgb.shape[:2]) > LONGEST_SIDE else None
     view = undistort_and_resize(rgb, coverage, camera, size, BLACK)
-    silhouette = None
+    silhouette = refined = None
     if view.coverage is not None:
         silhouette = (view.coverage >= 0.5).astype(np.uint8)
         check_outline(silhouette, frame.name)
     thumbnail = (np.clip(view.rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return View(frame.camera_to_world, view.intrinsics, silhouette), thumbnail, digest
+    reduced = View(frame.camera_to_world, view.intrinsics, silhouette)
+    if refine and coverage is not None:
+        refined = with_silhouette(reduced, refine_mask(rgb, coverage), frame.intrinsics)
+    return reduced, thumbnail, digest, refined

@@ -16,6 +16,7 @@ from privhead_ns.capture.mask_files import without_masks
 from privhead_ns.capture.mending import Mended, mend
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
+from privhead_ns.capture.refined_masks import enlarged, fit_better, refine_mask
 from privhead_ns.capture.silhouettes import check_silhouettes
 from privhead_ns.capture.survey import BLACK, Survey, survey
 from privhead_ns.capture.undistort import ViewPixels, resized
@@ -42,6 +43,8 @@ class ViewPlan:
     doubted: dict[int, tuple[View, Bool[np.ndarray, "height width"]]]
     """By frame: unknown pixels of its reduced view, and that view."""
     background: tuple[float, float, float]
+    refined: bool
+    """Whether the outlines of the masks are moved to where colours change."""
 
     @property
     def native_size(self) -> int:
@@ -61,6 +64,8 @@ class ViewPlan:
         """Returns the view of a frame from another camera at its place, such as a larger one."""
         frame = self.frames[index]
         rgb, coverage = read_image(frame)
+        if self.refined and coverage is not None:
+            coverage = enlarged(refine_mask(rgb, coverage, camera.intrinsics.width), rgb.shape[1], rgb.shape[0])
         view = seen_by(camera, rgb, coverage, frame.camera_to_world, frame.intrinsics, self.background)
         view = _evened(view, self.gains[index], self.background)
         if (unsure := read_unsure(frame)) is not None:
@@ -98,13 +103,17 @@ def plan_views(
         UserError: if masks and poses disagree.
     """
     doubtful = check_silhouettes(surveyed.views, [frame.name for frame in capture.frames])
-    mended = mend(surveyed.views)
+    mended, better = mend(surveyed.views), False
+    if surveyed.refined:
+        refined = mend(surveyed.refined)
+        if better := fit_better(refined.views, mended.views):
+            mended = refined
     doubtful |= dict.fromkeys(mended.doubted, CUT)
     sound = [view for index, view in enumerate(mended.views) if index not in doubtful or index in mended.doubted]
     if box is None:
         box = head_box(sound)
     cameras = _cameras(capture.frames, Sphere(box.mean(axis=0), reach(sound, box)), size)
-    return _plan(capture, surveyed, mended, box, cameras, background), box, doubtful
+    return _plan(capture, surveyed, mended, box, cameras, background, better), box, doubtful
 
 
 def plan_like(capture: RawCapture, protected: ProtectedCapture) -> ViewPlan:
@@ -127,8 +136,10 @@ def plan_like(capture: RawCapture, protected: ProtectedCapture) -> ViewPlan:
         )
         for frame in protected.frames
     )
-    surveyed = survey(capture)
-    return _plan(capture, surveyed, mend(surveyed.views), protected.aabb, cameras, protected.background)
+    better = protected.refined_masks
+    surveyed = survey(capture, refine=better)
+    mended = mend(surveyed.refined if better else surveyed.views)
+    return _plan(capture, surveyed, mended, protected.aabb, cameras, protected.background, better)
 
 
 def check_origin(raw: RawCapture, protected: ProtectedCapture) -> None:
@@ -149,10 +160,11 @@ def _plan(
     box: Float[np.ndarray, "2 3"],
     cameras: Sequence[PosedCamera],
     background: tuple[float, float, float],
+    refined: bool,
 ) -> ViewPlan:
     gains = view_gains(mended.views, surveyed.thumbnails, box)
-    doubted = {index: (surveyed.views[index], pixels) for index, pixels in mended.doubted.items()}
-    return ViewPlan(capture.frames, tuple(cameras), gains, doubted, background)
+    doubted = {index: (mended.views[index], pixels) for index, pixels in mended.doubted.items()}
+    return ViewPlan(capture.frames, tuple(cameras), gains, doubted, background, refined)
 
 
 def _cameras(frames: Sequence[RawFrame], sphere: Sphere, size: int) -> list[PosedCamera]:

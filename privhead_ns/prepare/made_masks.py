@@ -12,6 +12,7 @@ from skimage.measure import label
 
 from privhead_ns.capture.crop import Sphere
 from privhead_ns.capture.hull import SEEN, View, project
+from privhead_ns.capture.refined_masks import cut_by_colour
 from privhead_ns.capture.silhouettes import overlap
 from privhead_ns.outline import distance_to
 from privhead_ns.prepare.crops import Crop
@@ -132,8 +133,6 @@ def cut_out(
 ) -> Bool[np.ndarray, "side side"]:
     """Returns the head in a crop: the hull's footprint, with the outline where colours change.
 
-    GrabCut (Rother et al. 2004) decides in a band along the footprint's outline.
-
     Args:
         crop: the colours.
         expected: the hull's footprint, where the photograph shows.
@@ -144,17 +143,8 @@ def cut_out(
     rows, columns = (np.flatnonzero(crop.shown.any(axis=axis)) for axis in (1, 0))
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # beyond it are no colours
     within, beyond = (max(2, round(width * len(expected))) for width in (inner, outer))
-    state = np.full(expected.shape, cv2.GC_BGD, np.uint8)
-    state[distance_to(expected) <= beyond] = cv2.GC_PR_BGD
-    state[expected] = cv2.GC_PR_FGD
-    state[distance_to(~expected) > within] = cv2.GC_FGD
-    state = state[window]
-    if not (state == cv2.GC_BGD).any():
-        return expected
-    rgb = np.ascontiguousarray(crop.rgb[window])
-    state = cv2.grabCut(rgb, state, None, *np.zeros((2, 1, 65)), ITERATIONS, cv2.GC_INIT_WITH_MASK)[0]  # pyright: ignore
     head = np.zeros(expected.shape, dtype=bool)
-    head[window] = (state & 1) > 0
+    head[window] = cut_by_colour(crop.rgb[window], expected[window], within, beyond, ITERATIONS)
     pieces = np.asarray(label(head & (crop.shown > 0)))
     if pieces.any():
         head = pieces == np.bincount(pieces[pieces > 0]).argmax()
