@@ -17,7 +17,7 @@ from privhead_ns.capture.outline_misfit import outline_misfit
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
-from privhead_ns.capture.refined_masks import cut_by_colour, enlarged, fit_better, refine_mask
+from privhead_ns.capture.refined_masks import cut_by_colour, enlarged, fit_better, half_covered, refine_mask
 from privhead_ns.capture.views import plan_like
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
@@ -85,6 +85,19 @@ def test_large_photographs_are_refined_at_a_lower_resolution() -> None:
     assert max(refine_mask(large, mask, width=500).shape) > 500
     back = cv2.resize(enlarged(refined, *size), (SIDE, SIDE), interpolation=cv2.INTER_AREA) > 127
     assert wrong(back) < 0.015
+
+
+def test_pixels_that_mix_with_an_even_background_count_from_half_on() -> None:
+    """GrabCut alone takes whatever is not black for head; light mixes, not the values that are stored."""
+    x = np.arange(SIDE) + 0.5
+    share = np.clip(SIDE / 2 + 0.3 - x + 0.5, 0, 1) * np.ones((SIDE, 1))
+    share[:, SIDE // 2] = np.linspace(0.2, 0.8, SIDE)
+    stored = np.array(HEAD) * share[..., None] ** (1 / 2.2)
+    refined = half_covered(stored.astype(np.uint8), share > 0)
+    np.testing.assert_array_equal(refined[:, : SIDE // 2], True)
+    np.testing.assert_array_equal(refined[:, SIDE // 2 + 1 :], False)
+    wrong = refined[:, SIDE // 2] != (share[:, SIDE // 2] > 0.5)
+    assert wrong.sum() <= 2
 
 
 def test_colour_decides_near_the_outline_alone() -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from privhead_ns.capture.camera import Intrinsics
 from privhead_ns.capture.hull import View
@@ -25,6 +25,15 @@ WORKING_WIDTH = 250
 """Width in pixels, the root of the mask's area, to which larger heads are reduced for views that are no larger."""
 ITERATIONS = 2
 """Of GrabCut."""
+MIXED = 1.5
+"""Distance in pixels from the outline within which a pixel may show head and background."""
+REACH = 2
+"""Distance in pixels along each axis up to which colours of head and background are averaged for such a pixel."""
+CONTRAST, NOISE = 20.0, 5.0
+"""Squared difference of these two means over the sum of the variances from which they tell a pixel's coverage; and the
+standard deviation, of 255, that is added to each."""
+GAMMA = 2.2
+"""Exponent that makes stored values proportional to light, in which pixels mix."""
 SAME_SHAPE = 0.8
 """Share of a mask's area by which a refined mask may differ; beyond it colour has found another thing."""
 BETTER = 0.05
@@ -84,9 +93,51 @@ def refine_mask(
     spans = [np.flatnonzero(given.any(axis=axis)) for axis in (1, 0)]
     window = tuple(slice(max(0, span[0] - margin), span[-1] + 1 + margin) for span in spans)
     refined = given.copy()
-    refined[window] = cut_by_colour(rgb[window], given[window], band, band, ITERATIONS)
+    near = cut_by_colour(rgb[window], given[window], band, band, ITERATIONS)
+    refined[window] = half_covered(rgb[window], near)
     same = np.count_nonzero(refined & given) >= SAME_SHAPE * np.count_nonzero(refined | given)
     return refined if same else given
+
+
+def half_covered(
+    rgb: UInt8[np.ndarray, "height width 3"], shape: Bool[np.ndarray, "height width"]
+) -> Bool[np.ndarray, "height width"]:
+    """Returns a shape with the pixels on its outline that it covers by half or more.
+
+    GrabCut takes whatever differs a little from an even background for head. A pixel's light is a mixture of the mean
+    light of the head and of the background near it; where the two hardly differ, the pixel stays as it is.
+
+    Args:
+        rgb: the colours.
+        shape: at most MIXED pixels off.
+    """
+    within, beyond = distance_to(~shape), distance_to(shape)
+    light = (rgb / np.float32(255)) ** GAMMA
+    head, head_variance, head_pixels = _local_mean(light, within > MIXED)
+    back, back_variance, back_pixels = _local_mean(light, beyond > MIXED)
+    difference = ((head - back) ** 2).sum(axis=-1)
+    covered = ((light - back) * (head - back)).sum(axis=-1) > difference / 2
+    noise = 3 * (NOISE / 255) ** 2
+    clear = difference > CONTRAST * (head_variance + back_variance + noise)
+    told = clear & (head_pixels >= REACH) & (back_pixels >= REACH) & (np.maximum(within, beyond) <= MIXED)
+    return np.where(told, covered, shape)
+
+
+def _local_mean(
+    light: Float[np.ndarray, "height width 3"], chosen: Bool[np.ndarray, "height width"]
+) -> tuple[Float[np.ndarray, "height width 3"], Float[np.ndarray, "height width"], Float[np.ndarray, "height width"]]:
+    """Returns mean, variance (sum over the channels) and number of the chosen pixels within REACH of each pixel."""
+
+    def total(values: np.ndarray) -> np.ndarray:
+        side = 2 * REACH + 1
+        return cv2.boxFilter(values, -1, (side, side), normalize=False, borderType=cv2.BORDER_CONSTANT)
+
+    weight = chosen.astype(np.float32)
+    number = total(weight)
+    divisor = np.maximum(number, 1)
+    mean = total(light * weight[..., None]) / divisor[..., None]
+    square = total((light**2).sum(axis=-1) * weight) / divisor
+    return mean, np.maximum(square - (mean**2).sum(axis=-1), 0), number
 
 
 def enlarged(mask: Bool[np.ndarray, "height width"], width: int, height: int) -> UInt8[np.ndarray, "_ _"]:
