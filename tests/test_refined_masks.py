@@ -18,6 +18,7 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.refined_masks import cut_by_colour, enlarged, fit_better, half_covered, refine_mask
+from privhead_ns.capture.survey import survey
 from privhead_ns.capture.views import plan_like
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
@@ -162,6 +163,29 @@ def test_protect_mends_rough_outlines(tmp_path: Path) -> None:
         coverage = again.view(index).coverage
         assert coverage is not None
         np.testing.assert_array_equal(coverage >= 0.5, mask)
+
+
+@pytest.mark.parametrize("size", [(1003, 751), (300, 201), (90, 61)])
+def test_refined_views_have_the_pixels_of_the_given_ones(tmp_path: Path, size: tuple[int, int]) -> None:
+    """Gains look up colours of the given views by pixels of the refined ones."""
+    raw = write_ball(tmp_path / "raw", [TRUE] * COUNT)
+    for path in raw.glob("*.png"):
+        Image.open(path).resize(size, Image.Resampling.NEAREST).save(path)
+    lens = pinhole(SIDE).scaled(*size)
+    numbers = {"w": size[0], "h": size[1], "fl_x": lens.fl_x, "fl_y": lens.fl_y, "cx": lens.cx, "cy": lens.cy}
+    edit(raw, lambda content: content.update(numbers, k1=-0.05))
+    surveyed = survey(load_raw_capture(raw))
+    for given, refined, thumbnail in zip(surveyed.views, surveyed.refined, surveyed.thumbnails, strict=True):
+        assert refined.intrinsics == given.intrinsics
+        assert refined.silhouette is not None and refined.silhouette.shape == thumbnail.shape[:2]
+
+
+def test_photographs_that_lost_their_masks_can_still_be_audited(tmp_path: Path) -> None:
+    raw = write_ball(tmp_path / "raw", [rough(index) for index in range(COUNT)])
+    protect(raw, tmp_path / "protected", OperatorConfig())
+    edit(raw, lambda content: [frame.pop("mask_path") for frame in content["frames"]])
+    plan = plan_like(load_raw_capture(raw), load_protected_capture(tmp_path / "protected"))
+    assert plan.view(0).coverage is None
 
 
 def test_masks_are_kept_where_asked(tmp_path: Path) -> None:

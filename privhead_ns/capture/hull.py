@@ -148,13 +148,24 @@ def visual_hull(
 
 def project(view: View, points: Float[np.ndarray, "n 3"]) -> tuple[Int[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     """Returns for each point the index of its pixel, row by row, or -1 outside the image, and the depth in units."""
+    x, y, depth, inside = pixel_coordinates(view, points)
+    return np.where(inside, np.floor(y) * view.intrinsics.width + np.floor(x), -1).astype(np.int64), depth
+
+
+def pixel_coordinates(
+    view: View, points: Float[np.ndarray, "n 3"]
+) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"], Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Returns each point's column and row in pixels from the image's corner, its depth, and whether it is in the image.
+
+    Depths are in units; behind the camera they are 1e-9, and the point is not in the image.
+    """
     camera = view.intrinsics
     local = (points - view.camera_to_world[:3, 3]) @ view.camera_to_world[:3, :3]
     depth = np.maximum(-local[:, 2], 1e-9)
-    x = np.floor(camera.fl_x * local[:, 0] / depth + camera.cx)
-    y = np.floor(-camera.fl_y * local[:, 1] / depth + camera.cy)
+    x = camera.fl_x * local[:, 0] / depth + camera.cx
+    y = -camera.fl_y * local[:, 1] / depth + camera.cy
     inside = (local[:, 2] < 0) & (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height)
-    return np.where(inside, y * camera.width + x, -1).astype(np.int64), depth
+    return x, y, depth, inside
 
 
 def _carve(views: Sequence[View], box: Float[np.ndarray, "2 3"]) -> Float[np.ndarray, "2 3"]:

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from scipy.ndimage import map_coordinates
 
 from privhead_ns.capture.crop import view_rays
-from privhead_ns.capture.hull import SEEN, View, head_box
+from privhead_ns.capture.hull import SEEN, View, head_box, pixel_coordinates
 from privhead_ns.outline import signed_distance
 
 OUTLINE_PIXELS, RAY_SAMPLES = 40, 64
@@ -68,15 +68,11 @@ def _distance_inside(
     view: View, inside: Float[np.ndarray, "height width"], points: Float[np.ndarray, "n 3"]
 ) -> Float[np.ndarray, " n"]:
     """Returns how far inside a silhouette points lie, in units, negative outside; infinite beyond the image."""
-    camera = view.intrinsics
-    local = (points - view.camera_to_world[:3, 3]) @ view.camera_to_world[:3, :3]
-    depth = np.maximum(-local[:, 2], 1e-9)
-    x = camera.fl_x * local[:, 0] / depth + camera.cx - 0.5
-    y = -camera.fl_y * local[:, 1] / depth + camera.cy - 0.5
-    shown = (local[:, 2] < 0) & (x >= 0) & (x <= camera.width - 1) & (y >= 0) & (y <= camera.height - 1)
-    pixels = map_coordinates(inside, [y[shown], x[shown]], order=1)
+    x, y, depth, shown = pixel_coordinates(view, points)
+    # array elements lie in the middle of pixels; in half a pixel along the border the outermost goes on
+    pixels = map_coordinates(inside, [y[shown] - 0.5, x[shown] - 0.5], order=1, mode="nearest")
     result = np.full(len(points), np.inf)
-    result[shown] = pixels * depth[shown] / camera.fl_x
+    result[shown] = pixels * depth[shown] / view.intrinsics.fl_x
     return result
 
 

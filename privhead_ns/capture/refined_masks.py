@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
-from privhead_ns.capture.camera import Intrinsics
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.outline_misfit import outline_misfit
-from privhead_ns.capture.undistort import undistort_and_resize
 from privhead_ns.outline import distance_to
 
 BAND = 0.02
@@ -144,27 +141,6 @@ def enlarged(mask: Bool[np.ndarray, "height width"], width: int, height: int) ->
     """Returns a refined mask in the size of its photograph, 255 on the head."""
     shape = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR)
     return np.where(shape > 127, 255, 0).astype(np.uint8)
-
-
-def with_silhouette(view: View, mask: Bool[np.ndarray, "height width"], camera: Intrinsics) -> View:
-    """Returns a view with another mask of its photograph, at any resolution, as silhouette.
-
-    Args:
-        view: reduced, without lens distortion.
-        mask: of the photograph.
-        camera: of the photograph, at any resolution.
-    """
-    height, width = mask.shape
-    size = max(view.intrinsics.width, view.intrinsics.height)
-    shown = undistort_and_resize(
-        np.zeros((height, width, 3), np.uint8),
-        mask.astype(np.uint8) * 255,
-        camera.scaled(width, height),
-        size,
-        (0.0, 0.0, 0.0),
-    )
-    assert shown.coverage is not None
-    return replace(view, intrinsics=shown.intrinsics, silhouette=(shown.coverage >= 0.5).astype(np.uint8))
 
 
 def fit_better(refined: Sequence[View], given: Sequence[View]) -> bool:

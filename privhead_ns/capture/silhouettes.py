@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from privhead_ns.capture.camera import Intrinsics
 from privhead_ns.capture.hull import View, Votes, footprint_box, project, vote
-from privhead_ns.capture.undistort import resized
+from privhead_ns.capture.undistort import resized, undistort_and_resize
 from privhead_ns.errors import UserError
 from privhead_ns.outline import distance_to
 
@@ -246,6 +247,27 @@ def _check_lens_mask(views: Sequence[View]) -> None:
             "All frames have the same mask, which spans the picture: it is not the head's but perhaps the lens's; mask "
             "the head in each image, or pass --ignore-masks."
         )
+
+
+def silhouette_view(
+    mask: UInt8[np.ndarray, "height width"],
+    camera_to_world: Float[np.ndarray, "4 4"],
+    camera: Intrinsics,
+    size: int | None = None,
+) -> View:
+    """Returns a photograph's camera without distortion, with its mask as silhouette.
+
+    Args:
+        mask: 255 on the head, at any resolution.
+        camera_to_world: pose.
+        camera: of the photograph, at any resolution.
+        size: longer side of the view in pixels; None for that of the mask.
+    """
+    height, width = mask.shape
+    no_colour = np.zeros((height, width, 3), np.uint8)
+    shown = undistort_and_resize(no_colour, mask, camera.scaled(width, height), size, (0.0, 0.0, 0.0))
+    assert shown.coverage is not None
+    return View(camera_to_world, shown.intrinsics, (shown.coverage >= 0.5).astype(np.uint8))
 
 
 def reduced(view: View) -> View:

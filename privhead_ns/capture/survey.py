@@ -14,8 +14,8 @@ from rich.console import Console
 from privhead_ns.capture.face_check import ALL_TURNS, HEAD_SHARE, WHOLE_SHARE, WHOLE_SIDE, shows_face, upright_turns
 from privhead_ns.capture.hull import View
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
-from privhead_ns.capture.refined_masks import refine_mask, with_silhouette
-from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline
+from privhead_ns.capture.refined_masks import enlarged, refine_mask
+from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline, silhouette_view
 from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.undistort import undistort_and_resize
 from privhead_ns.errors import UserError
@@ -102,5 +102,6 @@ def _look(
     thumbnail = (np.clip(view.rgb, 0, 1) * 255 + 0.5).astype(np.uint8)
     reduced = View(frame.camera_to_world, view.intrinsics, silhouette)
     if refine and coverage is not None:
-        refined = with_silhouette(reduced, refine_mask(rgb, coverage), frame.intrinsics)
+        mask = enlarged(refine_mask(rgb, coverage), rgb.shape[1], rgb.shape[0])
+        refined = silhouette_view(mask, frame.camera_to_world, camera, size)
     return reduced, thumbnail, digest, refined

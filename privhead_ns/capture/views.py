@@ -136,10 +136,9 @@ def plan_like(capture: RawCapture, protected: ProtectedCapture) -> ViewPlan:
         )
         for frame in protected.frames
     )
-    better = protected.refined_masks
-    surveyed = survey(capture, refine=better)
-    mended = mend(surveyed.refined if better else surveyed.views)
-    return _plan(capture, surveyed, mended, protected.aabb, cameras, protected.background, better)
+    surveyed = survey(capture, refine=protected.refined_masks)
+    mended = mend(surveyed.refined or surveyed.views)
+    return _plan(capture, surveyed, mended, protected.aabb, cameras, protected.background, bool(surveyed.refined))
 
 
 def check_origin(raw: RawCapture, protected: ProtectedCapture) -> None:

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from rich.console import Console
 
 from privhead_ns.capture.crop import Sphere
-from privhead_ns.capture.silhouettes import judge, reduced
+from privhead_ns.capture.silhouettes import judge, reduced, silhouette_view
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.prepare import person
@@ -31,7 +31,6 @@ from privhead_ns.prepare.silhouettes import (
     first_sphere,
     given_silhouettes,
     make_silhouettes,
-    silhouette_view,
 )
 from privhead_ns.prepare.sources import Mask, Picture, Source, posed_sources, reduced_picture, save_picture
 from privhead_ns.prepare.summary import PrepareSummary
@@ -165,7 +164,10 @@ def _agreeing(
         return list(range(len(sources)))
     kept = [index for index, mask in enumerate(silhouettes.masks) if mask.any()]
     left_out |= {source.name: ABSENT for source, mask in zip(sources, silhouettes.masks, strict=True) if not mask.any()}
-    views = [reduced(silhouette_view(source, mask)) for source, mask in zip(sources, silhouettes.masks, strict=True)]
+    views = [
+        reduced(silhouette_view(mask, source.posed.camera_to_world, source.posed.intrinsics))
+        for source, mask in zip(sources, silhouettes.masks, strict=True)
+    ]
     while broken := judge([views[index] for index in kept]).broken:
         if len(sources) - len(kept) >= max(2, MOST_LEFT_OUT * len(sources)):
             what = "the masks that were made" if made else "the masks"

@@ -13,7 +13,6 @@ from rich.console import Console
 from privhead_ns.capture.camera import look_at_centre
 from privhead_ns.capture.crop import Sphere
 from privhead_ns.capture.hull import View
-from privhead_ns.capture.undistort import undistort_and_resize
 from privhead_ns.prepare import person
 from privhead_ns.prepare.crops import Crop, crop_about, onto_photograph
 from privhead_ns.prepare.made_masks import WIDE, Body, agreed_body, cut_out, footprint, unsure_pixels
@@ -162,14 +161,6 @@ def given_silhouettes(sources: Sequence[Source], up: Float[np.ndarray, " 3"]) ->
     assert body is not None
     agreement = [agreement_of(body, view) for view in views]
     return Silhouettes(tuple(masks), sphere, np.array(agreement))
-
-
-def silhouette_view(source: Source, mask: Mask) -> View:
-    """Returns a photograph's camera without distortion, with its mask as silhouette."""
-    camera = source.posed.intrinsics.scaled(mask.shape[1], mask.shape[0])
-    view = undistort_and_resize(np.zeros((*mask.shape, 3), np.uint8), mask, camera, None, (0.0, 0.0, 0.0))
-    assert view.coverage is not None
-    return View(source.posed.camera_to_world, view.intrinsics, (view.coverage >= 0.5).astype(np.uint8))
 
 
 def working_size(width: int, height: int) -> tuple[int, int]:
