@@ -128,11 +128,11 @@ def protect(
         facing = [view for view, private in zip(surveyed.views, is_sensitive, strict=True) if private]
         posed = pose_template(shape, surveyed.views, facing, aabb, face_direction, capture.landmarks)
     with whole_folder(output_dir) as folder, tracked(range(len(capture.frames)), "Protecting", console) as indices:
-        entries = []
+        entries, noisy = [], 0
         for index in indices:
-            paths = _write_view(
-                folder, index, plan.view(index), sigma if is_sensitive[index] else None, operator.levels
-            )
+            view = plan.view(index)
+            noisy += view.noise > 0
+            paths = _write_view(folder, index, view, sigma if is_sensitive[index] else None, operator.levels)
             entries.append(_entry(paths, plan.cameras[index], is_sensitive[index]))
         content = {
             "camera_model": "PINHOLE",
@@ -177,6 +177,7 @@ def protect(
         brightest=float(plan.gains.max() / plan.gains.min()),
         template=template,
         refined_masks=plan.refined,
+        noisy=noisy,
     )
 
 

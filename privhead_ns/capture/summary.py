@@ -53,6 +53,7 @@ REFINED_REMARK = (
     "The outlines of the masks were moved by up to 2 % of the head's width to where colours change, and fit each other "
     "better now; --keep-masks keeps them as they were."
 )
+NOISE_REMARK = "Noise of the sensor or of JPEG was removed from {} views: the operator would have stored it as texture."
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,8 @@ class ProtectSummary:
     """Name of the template that was posed in the capture."""
     refined_masks: bool = False
     """Whether the outlines of the masks were moved to where colours change."""
+    noisy: int = 0
+    """Number of views that noise was removed from."""
     brightest: float = 1.0
     """Largest gain of a photograph over the smallest; 1 where photographs count as equally exposed."""
 
@@ -127,6 +130,7 @@ class ProtectSummary:
                 else []
             ),
             *([REFINED_REMARK] if self.refined_masks else []),
+            *([NOISE_REMARK.format(self.noisy)] if self.noisy else []),
             *([BOX_REMARK.format(self.box_found)] if self.box_found else []),
             *([EXPOSURE_REMARK.format(self.brightest)] if self.brightest > 1 else []),
             *(f"Look at {view}" for view in self.doubtful),

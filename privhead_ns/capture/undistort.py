@@ -29,6 +29,8 @@ class ViewPixels:
     intrinsics: Intrinsics
     known: Bool[np.ndarray, "height width"] | None = None
     """Where something is known of the view; None where all is. Elsewhere the colour is the background's."""
+    noise: float = 0.0
+    """Standard deviation of the noise that was removed."""
 
 
 def undistort_and_resize(

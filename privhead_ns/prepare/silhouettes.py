@@ -13,6 +13,7 @@ from rich.console import Console
 from privhead_ns.capture.camera import look_at_centre
 from privhead_ns.capture.crop import Sphere
 from privhead_ns.capture.hull import View
+from privhead_ns.capture.refined_masks import refine_mask
 from privhead_ns.prepare import person
 from privhead_ns.prepare.crops import Crop, crop_about, onto_photograph
 from privhead_ns.prepare.made_masks import WIDE, Body, agreed_body, cut_out, footprint, unsure_pixels
@@ -113,14 +114,16 @@ def _cut_out_all(
         body = agreed_body(_voters(crops, heads), _around(body), up, cut=False, share=SURE) or body
     unsure = [unsure_pixels(crop, _expected(body, crop), head) for crop, head in zip(crops, heads, strict=True)]
     agreement = [agreement_of(body, view) for view in _voters(crops, heads)]
-    onto = [
-        tuple(
+    masks, unsure = (
+        [
             _onto_picture(shape, crop, source, rgb)
             for shape, crop, source, rgb in zip(shapes, crops, sources, pictures, strict=True)
-        )
+        ]
         for shapes in (heads, unsure)
-    ]
-    return Silhouettes(onto[0], _around(body), np.array(agreement), onto[1])
+    )
+    with tracked(masks, "Refining outlines", console) as remaining:
+        masks = [_at_its_pixels(rgb, mask) for rgb, mask in zip(pictures, remaining, strict=True)]
+    return Silhouettes(tuple(masks), _around(body), np.array(agreement), tuple(unsure))
 
 
 def _voters(crops: Sequence[Crop], heads: Sequence[Bool[np.ndarray, "side side"]]) -> list[View]:
@@ -139,6 +142,11 @@ def _onto_picture(shape: Bool[np.ndarray, "side side"], crop: Crop, source: Sour
     """Returns a shape in a crop as one in the working picture, 255 inside."""
     full = onto_photograph(_as_bytes(shape.astype(np.float64)), crop.camera, source.posed, rgb.shape[1], rgb.shape[0])
     return np.where(full > 127, 255, 0).astype(np.uint8)
+
+
+def _at_its_pixels(rgb: Picture, mask: Mask) -> Mask:
+    """Returns a mask from a crop with its outline found again among the picture's own pixels, which are not blended."""
+    return _as_bytes(refine_mask(rgb, mask, max(mask.shape)).astype(np.float64))
 
 
 def given_silhouettes(sources: Sequence[Source], up: Float[np.ndarray, " 3"]) -> Silhouettes | None:
