@@ -165,10 +165,13 @@ def _blocks(
     low = np.clip(np.floor(pixels.min(axis=0)).astype(int) - block, 0, [width - 1, height - 1])
     high = np.clip(np.ceil(pixels.max(axis=0)).astype(int) + block + 1, low + 1, [width, height])
     part = slice(low[1], high[1]), slice(low[0], high[0])
-    planes = composed(rgb[part], None if coverage is None else coverage[part], background)
+    right, bottom = (-(high - low) % block).tolist()
+    padded = [
+        cv2.copyMakeBorder(plane[part], 0, bottom, 0, right, cv2.BORDER_REPLICATE)
+        for plane in ([rgb] if coverage is None else [rgb, coverage])
+    ]
+    planes = composed(padded[0], None if coverage is None else padded[1], background)
     if block > 1:
-        right, bottom = (-(high - low) % block).tolist()
-        planes = cv2.copyMakeBorder(planes, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         smaller = planes.shape[1] // block, planes.shape[0] // block
         planes = cv2.resize(planes, smaller, interpolation=cv2.INTER_AREA)
     return planes, low.astype(np.float64)

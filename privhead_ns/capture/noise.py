@@ -1,4 +1,4 @@
-"""Removes the noise of a photograph's sensor and of its compression, which the operator would store as texture.
+"""Removes the noise of a photograph's sensor, which the operator would store as texture.
 
 Noise enters a gradient magnitude with its absolute value, so it does not average out over the views.
 """
@@ -6,18 +6,14 @@ Noise enters a gradient magnitude with its absolute value, so it does not averag
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
 import scipy.fft
 from jaxtyping import Bool, Float
-from PIL import Image
 from scipy.ndimage import binary_erosion, convolve
 
-from privhead_ns.capture.picture_files import format_of
 from privhead_ns.capture.undistort import ViewPixels
 
 MEASURE = np.outer([1, -2, 1], [1, -2, 1]) / 6.0
@@ -28,13 +24,10 @@ FLATTEST, CORRECTION = 0.1, 1.2
 """Share of the windows that count as free of texture; and how much more noise a view has than the noisiest of them."""
 TEXTURE = 3.0 / 255
 """Noise below which a view is left alone: skin has as much texture there. Measured on twelve rendered heads and three
-photographed ones from 64 to 512 pixels: 0.3 to 1.8 of 255; 7.3 where a rendering got the noise of a dim room."""
+photographed ones from 64 to 512 pixels, the median over the views: 0.3 to 1.5 of 255; 7.5 where a rendering got the
+noise of a dim room."""
 MOST = 20 / 255
 """Noise above which it counts as texture."""
-LEAST_JPEG = 2 / 255
-"""Noise of JPEG below which it is left alone."""
-LOW = 5
-"""Frequencies along each axis of a JPEG block whose steps are averaged."""
 PATCH = 5
 """Side in pixels of the patches in which noise is removed."""
 THRESHOLD = 3.0
@@ -43,27 +36,20 @@ OPPONENT = np.array([[1, 1, 1], [1, 0, -1], [1, -2, 1]], dtype=np.float32)
 OPPONENT /= np.linalg.norm(OPPONENT, axis=1, keepdims=True)
 """Rows take colours to brightness and two differences of colours; orthonormal."""
 
-Levels = tuple[float, float]
-"""Standard deviations of noise in brightness and in differences of colours, of colours in [0, 1]."""
 
-
-def without_noise(view: ViewPixels, compression: Levels = (0.0, 0.0)) -> ViewPixels:
+def without_noise(view: ViewPixels) -> ViewPixels:
     """Returns a view without noise where it has more than skin has texture, else the view itself.
 
-    Args:
-        view: the view.
-        compression: what `jpeg_noise` says of its photograph, at the view's resolution.
+    What JPEG leaves is no noise in this sense: to remove it made meshes worse at 256 pixels.
     """
-    sensor = noise_level(view.rgb, _interior(view))
-    sensor = math.sqrt(sensor**2 - TEXTURE**2) if TEXTURE < sensor < MOST else 0.0
-    levels = [math.hypot(sensor, level if level > LEAST_JPEG else 0.0) for level in compression]
-    if not any(levels):
+    level = noise_level(view.rgb, _interior(view))
+    if not TEXTURE < level < MOST:
         return view
+    level = math.sqrt(level**2 - TEXTURE**2)
     shown = np.ones(view.rgb.shape[:2], bool) if view.coverage is None else view.coverage > 0
     if view.known is not None:
         shown &= view.known
-    rgb = np.where(shown[..., None], denoised(view.rgb, levels), view.rgb)
-    return replace(view, rgb=rgb, noise=max(levels))
+    return replace(view, rgb=np.where(shown[..., None], denoised(view.rgb, level), view.rgb), noise=level)
 
 
 def noise_level(rgb: Float[np.ndarray, "height width 3"], measured: Bool[np.ndarray, "height width"]) -> float:
@@ -82,26 +68,15 @@ def noise_level(rgb: Float[np.ndarray, "height width 3"], measured: Bool[np.ndar
     return CORRECTION * math.sqrt(float(np.quantile(square[full], FLATTEST))) if full.any() else 0.0
 
 
-def jpeg_noise(path: Path) -> Levels:
-    """Returns the noise that a JPEG's rounding of frequencies leaves, from its tables; 0 for files of other formats."""
-    if format_of(path) != "JPEG":
-        return 0.0, 0.0
-    with Image.open(path, formats=("JPEG",)) as image:
-        tables = list(getattr(image, "quantization", {}).values())
-    steps = [float(np.mean(np.array(table).reshape(8, 8)[:LOW, :LOW])) for table in (tables[:1] + tables[-1:])]
-    brightness, colour = (step / math.sqrt(12) / 255 for step in steps)
-    return brightness, colour
-
-
-def denoised(rgb: Float[np.ndarray, "height width 3"], levels: Sequence[float]) -> Float[np.ndarray, "height width 3"]:
+def denoised(rgb: Float[np.ndarray, "height width 3"], level: float) -> Float[np.ndarray, "height width 3"]:
     """Removes the frequencies of small patches that are no larger than noise (Yu and Sapiro, IPOL 2011).
 
     Args:
         rgb: colours in [0, 1].
-        levels: standard deviations of the noise, of brightness and of differences of colours.
+        level: standard deviation of the noise.
     """
     planes = rgb.astype(np.float32) @ OPPONENT.T
-    clean = [_thresholded(planes[..., axis], THRESHOLD * levels[min(axis, 1)]) for axis in range(3)]
+    clean = [_thresholded(planes[..., axis], THRESHOLD * level) for axis in range(3)]
     return np.clip(np.stack(clean, axis=-1) @ OPPONENT, 0, 1)
 
 

@@ -53,7 +53,7 @@ REFINED_REMARK = (
     "The outlines of the masks were moved by up to 2 % of the head's width to where colours change, and fit each other "
     "better now; --keep-masks keeps them as they were."
 )
-NOISE_REMARK = "Noise of the sensor or of JPEG was removed from {} views: the operator would have stored it as texture."
+NOISE_REMARK = "The sensor's noise was removed from {} views: the operator would have stored it as texture."
 
 
 @dataclass(frozen=True)

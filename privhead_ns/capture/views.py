@@ -14,7 +14,7 @@ from privhead_ns.capture.exposure import view_gains
 from privhead_ns.capture.hull import View, head_box, project, reach
 from privhead_ns.capture.mask_files import without_masks
 from privhead_ns.capture.mending import Mended, mend
-from privhead_ns.capture.noise import jpeg_noise, without_noise
+from privhead_ns.capture.noise import without_noise
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
 from privhead_ns.capture.refined_masks import enlarged, fit_better, refine_mask
@@ -68,10 +68,7 @@ class ViewPlan:
         if self.refined and coverage is not None:
             coverage = enlarged(refine_mask(rgb, coverage, camera.intrinsics.width), rgb.shape[1], rgb.shape[0])
         view = seen_by(camera, rgb, coverage, frame.camera_to_world, frame.intrinsics, self.background)
-        ratio = max(1.0, frame.intrinsics.fl_x / camera.intrinsics.fl_x)
-        brightness, colour = jpeg_noise(frame.image_path)
-        view = without_noise(view, (brightness / ratio, colour / ratio))
-        view = _evened(view, self.gains[index], self.background)
+        view = _evened(without_noise(view), self.gains[index], self.background)
         if (unsure := read_unsure(frame)) is not None:
             picture = np.repeat(unsure[..., None].astype(np.uint8), 3, axis=2)
             shown = seen_by(camera, picture, None, frame.camera_to_world, frame.intrinsics, BLACK)
