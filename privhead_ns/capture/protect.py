@@ -111,8 +111,8 @@ def protect(
     if not room and all(is_sensitive) and surveyed.views[0].silhouette is None and shape is None:
         raise UserError(
             f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks, so nothing would "
-            "tell where the head is: add a mask_path to every frame, declare those that show no face with --neutral "
-            "GLOB, or pass --template average."
+            "tell where the head is: add a mask_path to every frame (`privhead prepare` makes masks of heads), declare "
+            "those that show no face with --neutral GLOB, or pass --template average."
         )
     aabb, doubtful, box_found = None if box is None else _read_box(box) - capture.origin, {}, ""
     if room:

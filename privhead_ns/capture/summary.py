@@ -53,6 +53,10 @@ REFINED_REMARK = (
     "The outlines of the masks were moved by up to 2 % of the head's width to where colours change, and fit each other "
     "better now; --keep-masks keeps them as they were."
 )
+NO_MASKS_REMARK = (
+    "There are no masks, without which the mesh of a rendered head was half as accurate: `privhead prepare` makes them "
+    "for photographs with cameras, too."
+)
 NOISE_REMARK = "The sensor's noise was removed from {} views: the operator would have stored it as texture."
 
 
@@ -130,6 +134,7 @@ class ProtectSummary:
                 else []
             ),
             *([REFINED_REMARK] if self.refined_masks else []),
+            *([NO_MASKS_REMARK] if head and not self.silhouettes else []),
             *([NOISE_REMARK.format(self.noisy)] if self.noisy else []),
             *([BOX_REMARK.format(self.box_found)] if self.box_found else []),
             *([EXPOSURE_REMARK.format(self.brightest)] if self.brightest > 1 else []),
