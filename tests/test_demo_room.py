@@ -18,7 +18,8 @@ from privhead_ns.demo.photograph import photograph, trace
 from privhead_ns.demo.reading import read_pictures
 from privhead_ns.demo.scene import View
 from privhead_ns.demo.scenes import ROOM
-from privhead_ns.mesh.evaluate import evaluate, load_truth
+from privhead_ns.mesh.evaluate import evaluate
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.mesh.pictures import orbit_camera
 from privhead_ns.operators import GradientMagnitude
 

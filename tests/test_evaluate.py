@@ -16,7 +16,8 @@ from jaxtyping import Float
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.evaluate import RAYS, evaluate, load_truth, table
+from privhead_ns.mesh.evaluate import RAYS, evaluate, table
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.mesh.raycast import RayScene
 
 

@@ -17,8 +17,9 @@ from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.views import check_origin
 from privhead_ns.errors import UserError
 from privhead_ns.mesh import export
-from privhead_ns.mesh.evaluate import evaluate, load_truth
+from privhead_ns.mesh.evaluate import evaluate
 from privhead_ns.mesh.files import load_mesh
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.operators import OperatorConfig
 
 PLACE = (512345.0, 5276543.0, 100.0)

@@ -28,8 +28,8 @@ from privhead_ns.capture.camera import farthest_first
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.commands.benchmark import benchmark as benchmark_command
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.evaluate import load_truth
 from privhead_ns.mesh.files import save_mesh
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.mesh.pictures import AMBIENT, CLAY, FACE_DEPTH, LIGHTS, face_camera, render_shaded
 
 SETTINGS = Settings(seed=42, size=32, phase2_steps=20, paper_minutes=1.0)

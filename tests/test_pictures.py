@@ -15,7 +15,7 @@ from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.protect import protect
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.comparison import Row, pictures
-from privhead_ns.mesh.evaluate import load_truth
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.mesh.pictures import orbit_camera, render_error, render_normals, save_heat_map
 from privhead_ns.operators import OperatorConfig
 

@@ -18,8 +18,9 @@ from privhead_ns.capture import views
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.demo.head import MM_PER_UNIT
-from privhead_ns.mesh.evaluate import FACE_RADIUS, Evaluation, evaluate, load_truth
+from privhead_ns.mesh.evaluate import Evaluation, evaluate
 from privhead_ns.mesh.export import export_mesh, surface
+from privhead_ns.mesh.ground_truth import FACE_RADIUS, load_truth
 from privhead_ns.mesh.raycast import RayScene
 from privhead_ns.model.model import PrivheadModel
 from privhead_ns.operators import OperatorConfig

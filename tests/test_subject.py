@@ -20,7 +20,8 @@ from privhead_ns.capture.protect import protect
 from privhead_ns.capture.subject import errors_about, worded
 from privhead_ns.commands import capture as commands
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.evaluate import evaluate, load_truth, table
+from privhead_ns.mesh.evaluate import evaluate, table
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.operators import OperatorConfig
 
 REGION = {"name": "plate", "centre": [1.0, 0.0, 0.0], "radius_mm": 60}

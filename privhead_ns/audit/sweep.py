@@ -31,8 +31,9 @@ from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.views import DEFAULT_SIZE
 from privhead_ns.errors import UserError
 from privhead_ns.folders import replacing, temporary_folder
-from privhead_ns.mesh.evaluate import MEASURE, evaluate, load_truth
+from privhead_ns.mesh.evaluate import MEASURE, evaluate
 from privhead_ns.mesh.export import export_mesh
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.results_folder import open_results

@@ -15,9 +15,9 @@ import trimesh
 from privhead_ns.benchmark.results import Measurement
 from privhead_ns.benchmark.variants import NO_LIPSCHITZ, ORACLE, OURS, STAGE_1
 from privhead_ns.capture.camera import PosedCamera
-from privhead_ns.mesh.evaluate import Truth, load_truth
 from privhead_ns.mesh.files import load_mesh
 from privhead_ns.mesh.grid import Picture, PictureGrid
+from privhead_ns.mesh.ground_truth import Truth, load_truth
 from privhead_ns.mesh.pictures import face_camera, orbit_camera, render_shaded
 
 TURNS = (0.0, 45.0)

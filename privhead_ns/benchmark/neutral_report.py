@@ -19,8 +19,9 @@ from privhead_ns.benchmark.neutral_views import LAYOUTS, Layout
 from privhead_ns.benchmark.report import mean, shown
 from privhead_ns.benchmark.results import FewerNeutral, Measurement
 from privhead_ns.benchmark.variants import OURS, STAGE_1
-from privhead_ns.mesh.evaluate import MEASURE, load_truth
+from privhead_ns.mesh.evaluate import MEASURE
 from privhead_ns.mesh.grid import save_figure
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.text_files import write_json
 
 REGIONS: dict[str, Callable[[Measurement], float | None]] = {

@@ -20,7 +20,7 @@ from privhead_ns.capture.camera import farthest_first, look_at_centre
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.sensitivity import classify
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.evaluate import load_truth
+from privhead_ns.mesh.ground_truth import load_truth
 
 Layout = Literal["even", "rear"]
 """`even`: spread over all directions of the neutral views; `rear`: those furthest from the direction of the face."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.evaluate import load_truth
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.phases import PhaseSchedule
 from privhead_ns.results_folder import check_same, open_results
 from privhead_ns.text_files import write_json

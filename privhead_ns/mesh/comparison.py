@@ -16,8 +16,8 @@ from privhead_ns.capture.protected import ProtectedCapture, load_protected_captu
 from privhead_ns.capture.raw import load_raw_capture, read_image
 from privhead_ns.capture.undistort import resized
 from privhead_ns.data.dataset import magnitude_picture
-from privhead_ns.mesh.evaluate import load_truth
 from privhead_ns.mesh.grid import PictureGrid
+from privhead_ns.mesh.ground_truth import load_truth
 from privhead_ns.mesh.pictures import error_maximum, render_error, render_normals
 
 SIZE = 256

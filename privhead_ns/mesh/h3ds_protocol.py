@@ -21,7 +21,7 @@ from scipy.spatial import KDTree
 
 from privhead_ns.capture.transforms import capture_folder
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.evaluate import FACE_RADIUS, Truth, load_truth
+from privhead_ns.mesh.ground_truth import FACE_RADIUS, Truth, load_truth
 from privhead_ns.mesh.raycast import RayScene
 
 REGIONS = "regions"

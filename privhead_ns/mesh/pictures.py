@@ -11,9 +11,9 @@ import trimesh
 from jaxtyping import Float, UInt8
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
-from privhead_ns.mesh.evaluate import FACE_RADIUS, Truth, load_truth
 from privhead_ns.mesh.files import check_target
 from privhead_ns.mesh.grid import ERROR_COLOURS, PictureGrid
+from privhead_ns.mesh.ground_truth import FACE_RADIUS, Truth, load_truth
 from privhead_ns.mesh.raycast import Hits, ray_scene, smooth_normals
 
 ERROR_MAXIMUM = 5.0
