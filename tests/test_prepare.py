@@ -81,7 +81,7 @@ def test_masks_and_pictures_are_those_given(prepared: Path, photographed: tuple[
     rgb, coverage = read_image(frame)
     given = photographed[0]
     assert np.array_equal(coverage, np.asarray(Image.open(given / "masks/03.png")))
-    assert np.abs(rgb.astype(int) - np.asarray(Image.open(given / "images/03.png"))).mean() < 3
+    assert np.array_equal(rgb, np.asarray(Image.open(given / "images/03.png")))
 
 
 def test_everything_is_sensitive_where_no_face_is_found(prepared: Path) -> None:
@@ -250,7 +250,7 @@ def test_masks_and_the_side_of_the_face_are_found_on_a_head(tmp_path: Path) -> N
             for p in (tmp_path / "raw" / frame["mask_path"], tmp_path / "truth" / path.name)
         )
         overlaps.append(np.count_nonzero(made & mask) / np.count_nonzero(made | mask))
-    assert np.median(overlaps) > 0.9
+    assert np.median(overlaps) > 0.98, np.median(overlaps)
     for frame, view in zip(prepared["frames"], HEAD.views, strict=True):
         assert frame["sensitive"] or abs(view.azimuth) > 100
     assert not all(frame["sensitive"] for frame in prepared["frames"])

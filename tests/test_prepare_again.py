@@ -82,7 +82,7 @@ def test_heic_photographs_with_cameras_are_read(raw: Path, tmp_path: Path) -> No
     pixels = as_heic(raw)
     prepare(raw, tmp_path / "again", Wishes(), QUIET)
     for frame, given in zip(load_raw_capture(tmp_path / "again").frames, pixels, strict=True):
-        assert frame.image_path.suffix == ".jpg"
+        assert frame.image_path.suffix == ".png"
         assert np.abs(read_image(frame)[0].astype(int) - given).mean() < 6
     protect(raw, tmp_path / "protected", OperatorConfig())
     assert len(load_protected_capture(tmp_path / "protected").frames) == len(pixels)

@@ -59,8 +59,8 @@ def classify(
     if not any(result):
         raise UserError(
             f"All {len(result)} frames of {capture.folder / 'transforms.json'} are declared neutral, so "
-            'nothing would be protected: declare those that show the face with "sensitive": true, with --sensitive '
-            "GLOB, or with --face-direction."
+            'nothing would be protected: declare those that show the face with "sensitive": true or with '
+            "--sensitive GLOB."
         )
     return result
 

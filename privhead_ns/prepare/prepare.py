@@ -40,6 +40,8 @@ from privhead_ns.progress import tracked
 from privhead_ns.text_files import write_json
 
 MARKER_SIDE = 1600
+LOSSLESS_SIDE = 1000
+"""Longer side in pixels up to which photographs are stored as PNG: in small ones a head has no pixels to spare."""
 MOST_LEFT_OUT = 0.25
 """Share of photographs that may be left out for their outlines: more say that cameras or masks are wrong altogether."""
 ABSENT = "the head is not found in it"
@@ -221,8 +223,9 @@ def _write_pictures(
             source = sources[index]
             rgb = reduced_picture(source.rgb(), max_side)
             camera = source.posed.intrinsics.scaled(rgb.shape[1], rgb.shape[0])
-            entry: dict[str, object] = {"file_path": f"images/{source.name}.jpg", "sensitive": private[index]}
-            save_picture(folder / f"images/{source.name}.jpg", rgb)
+            path = f"images/{source.name}.{'png' if max(rgb.shape[:2]) <= LOSSLESS_SIDE else 'jpg'}"
+            entry: dict[str, object] = {"file_path": path, "sensitive": private[index]}
+            save_picture(folder / path, rgb)
             if silhouettes is not None:
                 entry["mask_path"] = f"masks/{source.name}.png"
                 size = rgb.shape[1], rgb.shape[0]
