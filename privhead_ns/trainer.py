@@ -11,7 +11,6 @@ from typing import Any, Literal, cast
 
 import torch
 import yaml
-from nerfstudio.configs.base_config import ViewerConfig
 from nerfstudio.engine.trainer import Trainer, TrainerConfig
 from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
@@ -24,11 +23,11 @@ from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
 from privhead_ns.folders import replacing
-from privhead_ns.limits import check_settings
 from privhead_ns.model.model import PrivheadModel, PrivheadModelConfig
 from privhead_ns.parent import end_with_starter
 from privhead_ns.pipeline import PrivheadPipeline, PrivheadPipelineConfig, painted_warning, warn_if_painted
 from privhead_ns.random_state import random_state, set_random_state
+from privhead_ns.refused_flags import check_flags, check_not_shared
 from privhead_ns.run_folder import (
     anonymous_host,
     config_being_loaded,
@@ -179,27 +178,12 @@ class PrivheadTrainerConfig(TrainerConfig):
         return find_checkpoint(self.load_dir, self.load_step, "give --load-dir a run")[1]
 
     def _check_flags(self) -> None:
-        """Checks flags that would upload data or cannot work, and finds the checkpoint to resume from.
+        """Checks the flags, and finds the checkpoint to resume from.
 
         Raises:
             UserError: if a flag is refused, or the checkpoint is missing or broken.
         """
-        if (self.is_wandb_enabled() or self.is_comet_enabled()) and not self.allow_cloud_logging:
-            raise UserError(
-                f"--vis {self.vis} uploads the configuration and rendered pictures of the head: use --vis "
-                "viewer+tensorboard, or say --allow-cloud-logging True."
-            )
-        check_settings(self.pipeline)
-        check_not_shared(self.viewer, self.allow_cloud_logging)
-        if self.machine.num_devices * self.machine.num_machines > 1:
-            raise UserError(
-                "A head is trained on one device: leave --machine.num-devices and --machine.num-machines out, and use "
-                "`privhead batch` to train several heads at a time."
-            )
-        if self.mixed_precision:
-            raise UserError("Signed distances need single precision: leave --mixed-precision out.")
-        if self.logging.profiler == "pytorch":
-            raise UserError("--logging.profiler pytorch writes this machine's paths into the run: use basic.")
+        check_flags(self, self.allow_cloud_logging)
         if self.load_dir is not None:
             self.load_step, path = find_checkpoint(self.load_dir, self.load_step, "give --load-dir a run")
             self.load_dir = path.parent
@@ -224,19 +208,6 @@ def read_own_config(path: Path) -> PrivheadTrainerConfig:
     if not ours or not isinstance(pipeline.datamanager, PrivheadDataManagerConfig):
         raise UserError(f"{path} belongs to another method; give the config.yml of an `ns-train privhead` run.")
     return config
-
-
-def check_not_shared(viewer: ViewerConfig, allowed: bool) -> None:
-    """Checks that a viewer has no public address, unless that is allowed.
-
-    Raises:
-        UserError: if it has.
-    """
-    if viewer.make_share_url and not allowed:
-        raise UserError(
-            "--viewer.make-share-url shows the head to whoever finds the address: leave it out, or train with "
-            "--allow-cloud-logging True."
-        )
 
 
 class PrivheadTrainer(Trainer):
