@@ -21,7 +21,7 @@ MEASURE = np.outer([1, -2, 1], [1, -2, 1]) / 6.0
 WINDOW = 5
 """Side in pixels of the window in which noise is measured."""
 FLATTEST, CORRECTION = 0.1, 1.2
-"""Share of the windows that count as free of texture; and how much more noise a view has than the noisiest of them."""
+"""Share of the windows that count as free of texture; and the noise of a view over that of the noisiest of them."""
 TEXTURE = 3.0 / 255
 """Noise below which a view is left alone: skin has as much texture there. Measured on twelve rendered heads and three
 photographed ones from 64 to 512 pixels, the median over the views: 0.3 to 1.5 of 255; 7.5 where a rendering got the
@@ -53,7 +53,7 @@ def without_noise(view: ViewPixels) -> ViewPixels:
 
 
 def noise_level(rgb: Float[np.ndarray, "height width 3"], measured: Bool[np.ndarray, "height width"]) -> float:
-    """Returns the standard deviation of the noise in the flattest windows of an image; 0 where there are none.
+    """Returns the noise of an image's flattest windows as the standard deviation of a channel; 0 where there are none.
 
     Args:
         rgb: colours in [0, 1]; those that are black or white tell nothing of noise.
@@ -73,7 +73,7 @@ def denoised(rgb: Float[np.ndarray, "height width 3"], level: float) -> Float[np
 
     Args:
         rgb: colours in [0, 1].
-        level: standard deviation of the noise.
+        level: standard deviation of the noise of a channel in [0, 1].
     """
     planes = rgb.astype(np.float32) @ OPPONENT.T
     clean = [_thresholded(planes[..., axis], THRESHOLD * level) for axis in range(3)]

@@ -30,7 +30,7 @@ class ViewPixels:
     known: Bool[np.ndarray, "height width"] | None = None
     """Where something is known of the view; None where all is. Elsewhere the colour is the background's."""
     noise: float = 0.0
-    """Standard deviation of the noise that was removed."""
+    """Standard deviation of the noise that was removed, of colours in [0, 1]; 0 where none was."""
 
 
 def undistort_and_resize(
