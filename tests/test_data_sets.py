@@ -30,11 +30,12 @@ from rich.console import Console
 
 from privhead_ns.capture.camera import PosedCamera, farthest_first
 from privhead_ns.capture.raw import load_raw_capture, read_image
+from privhead_ns.capture.silhouettes import overlap
 from privhead_ns.errors import UserError
 from privhead_ns.mesh.evaluate import evaluate
 from privhead_ns.mesh.files import load_mesh
 from privhead_ns.mesh.raycast import RayScene
-from privhead_ns.prepare import person
+from privhead_ns.prepare import landmarks
 from privhead_ns.prepare.choose import choose_views
 from privhead_ns.prepare.prepare import prepare
 from privhead_ns.prepare.readers.detect import read_posed
@@ -50,7 +51,7 @@ MM = 185.0
 
 @pytest.fixture(autouse=True)
 def no_mediapipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(person, "is_installed", lambda: False)
+    monkeypatch.setattr(landmarks, "is_installed", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -124,13 +125,14 @@ def test_facescape_becomes_a_raw_capture(demo: Path, capture: Path) -> None:
         )
         assert frame.intrinsics.cx == pytest.approx(content["cx"])
         assert frame.sensitive == given["sensitive"]
-        assert read_image(frame)[1] is None
+        coverage, mask = read_image(frame)[1], np.asarray(Image.open(demo / f"masks/{view:03d}.png")) > 127
+        assert overlap(coverage > 127, mask) > 0.9
     about = json.loads((raw / "capture.json").read_text())
     assert degrees(about["face_axis"], TURN @ FRONT) < 1e-3
     assert degrees(about["up_axis"], TURN @ np.array([0, 0, 1.0])) < 1e-3
     nose = UNIT * TURN @ np.array(load(demo)[1]["nose_tip"]) + SHIFT
     assert np.linalg.norm(np.array(about["nose_tip"]) - nose) < 5 * UNIT / MM
-    assert "No masks: training works without, and less well; give some in a folder masks/" in summary
+    assert "Masks: made from colours and cameras" in summary
     assert f"FaceScape calls the cameras of {INVALID}.jpg unreliable" in summary
     check_truth(raw, demo, views)
 

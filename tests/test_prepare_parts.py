@@ -9,19 +9,18 @@ import cv2
 import numpy as np
 import pytest
 from raw_folder import look_at
-from rich.console import Console
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.crop import Sphere
+from privhead_ns.capture.made_masks.body import agreed_body, footprint
+from privhead_ns.capture.made_masks.cut_out import WIDE, cut_out, unsure_pixels
+from privhead_ns.capture.made_masks.upright_crop import Crop, crop_about, onto_photograph, up_direction
 from privhead_ns.errors import UserError
 from privhead_ns.prepare import faces
-from privhead_ns.prepare.crops import Crop, crop_about, onto_photograph, up_direction
 from privhead_ns.prepare.declare import check_globs, declare, file_names
 from privhead_ns.prepare.frame import head_frame
-from privhead_ns.prepare.made_masks import WIDE, Body, agreed_body, cut_out, footprint, unsure_pixels
 from privhead_ns.prepare.posed import PosedPhotograph
 from privhead_ns.prepare.scale import find_markers, scale_of_marker
-from privhead_ns.prepare.silhouettes import _cut_out_all
 from privhead_ns.prepare.sources import Source
 from privhead_ns.prepare.still_camera import find_still_camera
 from privhead_ns.prepare.triangulate import rays_through, triangulate
@@ -188,33 +187,6 @@ def test_a_hollow_of_the_outline_is_cut_with_a_wide_band_and_unsure_with_a_narro
     np.testing.assert_array_equal(wide, expected & ~hollow)
     np.testing.assert_array_equal(unsure_pixels(crop, expected, narrow), narrow & hollow)
     assert not unsure_pixels(crop, expected, wide).any()
-
-
-def small_photographs() -> tuple[list[Source], list[np.ndarray], np.ndarray]:
-    """Returns photographs of 64 pixels of the unit ball, whose outline mixes light of ball and room, and its mask."""
-    lens, finer = Intrinsics(64, 64, 96.0, 96.0, 32.0, 32.0), 16
-    poses = ring(8)
-    distance = np.linalg.norm(poses[0][:3, 3])
-    y, x = (np.mgrid[: 64 * finer, : 64 * finer] + 0.5) / finer - 32
-    ball = np.hypot(x, y) <= lens.fl_x / np.sqrt(distance**2 - 1)
-    share = cv2.resize(ball.astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA)[..., None]
-    light = share * (np.array([200, 160, 120]) / 255) ** 2.2 + (1 - share) * (np.array([40, 60, 90]) / 255) ** 2.2
-    noise = np.random.default_rng(0).normal(0, 3, (len(poses), 64, 64, 3))
-    pictures = list(np.clip(light ** (1 / 2.2) * 255 + noise, 0, 255).astype(np.uint8))
-    photographs = [PosedPhotograph(Path(f"{i}.png"), pose, lens) for i, pose in enumerate(poses)]
-    sources = [Source(one.path.stem, one, lambda: pictures[0], None) for one in photographs]
-    return sources, pictures, share[..., 0] >= 0.5
-
-
-def test_masks_of_small_photographs_cover_what_is_half_head() -> None:
-    sources, pictures, truth = small_photographs()
-    up, sphere = np.array([0.0, 0.0, 1.0]), Sphere(np.zeros(3), 1.3)
-    crops = [crop_about(source.posed, rgb, sphere, up) for source, rgb in zip(sources, pictures, strict=True)]
-    grid = np.stack(np.meshgrid(*[np.linspace(-1, 1, 60)] * 3), axis=-1).reshape(-1, 3)
-    body = Body(grid[np.linalg.norm(grid, axis=1) < 1], 2 / 59)
-    made = _cut_out_all(sources, pictures, crops, body, up, Console(quiet=True))
-    wrong = [np.count_nonzero((mask > 127) != truth) / np.count_nonzero(truth) for mask in made.masks]
-    assert np.median(wrong) < 0.03  # 0.09 without the photographs' own pixels
 
 
 def test_a_face_is_found_from_its_landmarks_and_a_false_find_does_not_turn_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -142,7 +142,7 @@ def test_distortion_size_and_box(tmp_path: Path) -> None:
 
 def test_a_capture_without_masks(tmp_path: Path) -> None:
     summary = protect(write_raw_capture(tmp_path / "raw", masks=False), tmp_path / "out", OperatorConfig())
-    assert "`privhead prepare` makes them" in summary.in_plain_words()
+    assert "There are no masks" in summary.in_plain_words()  # photographs of noise tell none
     capture = load_protected_capture(tmp_path / "out")
     assert not capture.masked
     assert not (tmp_path / "out" / "masks").exists()

@@ -13,11 +13,12 @@ from raw_folder import DISTANCE, FOCAL, SIZE, disc, edit, look_at, pinhole, ring
 from scipy.ndimage import gaussian_filter
 
 from privhead_ns.capture.hull import View
+from privhead_ns.capture.masks import enlarged
 from privhead_ns.capture.outline_misfit import outline_misfit
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
-from privhead_ns.capture.refined_masks import cut_by_colour, enlarged, fit_better, half_covered, refine_mask
+from privhead_ns.capture.refined_masks import cut_by_colour, fit_better, half_covered, refine_mask
 from privhead_ns.capture.survey import survey
 from privhead_ns.capture.views import plan_like
 from privhead_ns.errors import UserError
@@ -180,7 +181,10 @@ def test_refined_views_have_the_pixels_of_the_given_ones(tmp_path: Path, size: t
         assert refined.silhouette is not None and refined.silhouette.shape == thumbnail.shape[:2]
 
 
-def test_photographs_that_lost_their_masks_can_still_be_audited(tmp_path: Path) -> None:
+def test_photographs_that_lost_their_masks_can_still_be_audited(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("privhead_ns.capture.views.with_made_masks", lambda capture, *_: capture)  # none can be made
     raw = write_ball(tmp_path / "raw", [rough(index) for index in range(COUNT)])
     protect(raw, tmp_path / "protected", OperatorConfig())
     edit(raw, lambda content: [frame.pop("mask_path") for frame in content["frames"]])

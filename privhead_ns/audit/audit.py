@@ -19,7 +19,7 @@ from privhead_ns.audit.swap import Swapper, Warp
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import ProtectedCapture, load_protected_capture
 from privhead_ns.capture.raw import load_raw_capture
-from privhead_ns.capture.views import check_origin
+from privhead_ns.capture.views import check_origin, masked_like
 from privhead_ns.errors import UserError
 from privhead_ns.folders import temporary_folder
 from privhead_ns.mesh.export import load_model, surface, warn_of_earlier
@@ -72,7 +72,7 @@ def run_audit(
         inverted = inversion.invert(heads, capture.operator, console)
         faked = deepfake.attack(galleries, {**exhibits, **inverted}, heads, swappers, console)
         searched = [protected, *([inputs.load_config.parent] if inputs.load_config else [])]
-        found = files.search(load_raw_capture(inputs.data), capture, searched, console)
+        found = files.search(masked_like(load_raw_capture(inputs.data), capture), capture, searched, console)
         if inputs.load_config is None:
             found.sentence += " No training run was searched: give its config.yml with --load-config."
         return [

@@ -14,12 +14,11 @@ from rich.progress import track
 
 from privhead_ns.audit.recogniser import Image
 from privhead_ns.capture.camera import PosedCamera
-from privhead_ns.capture.mask_files import without_masks
 from privhead_ns.capture.protect import magnitude_image
 from privhead_ns.capture.protected import FULL_SCALE, ProtectedCapture, load_protected_capture, read_magnitude
 from privhead_ns.capture.raw import load_raw_capture
 from privhead_ns.capture.survey import survey
-from privhead_ns.capture.views import ViewPlan, plan_like, plan_views
+from privhead_ns.capture.views import ViewPlan, masked_like, plan_like, plan_views
 from privhead_ns.data.dataset import magnitude_picture
 from privhead_ns.errors import UserError
 from privhead_ns.operators import OperatorConfig
@@ -79,8 +78,7 @@ def load_other(data: Path, like: ProtectedCapture) -> Head:
     chosen = [index for index, frame in enumerate(raw.frames) if frame.sensitive is not False]
     if not chosen:
         raise UserError(f"All frames of {data} are declared neutral, so it shows no face to compare with; drop it.")
-    if not like.masked:
-        raw = without_masks(raw)
+    raw = masked_like(raw, like)
     plan, _, _ = plan_views(raw, survey(raw), like.width, like.background)
     camera = plan.cameras[0].intrinsics
     if (camera.width, camera.height) != (like.width, like.height):

@@ -133,3 +133,9 @@ def _cut_at_half(
             "elsewhere."
         )
     return pixels >= 128
+
+
+def enlarged(mask: Bool[np.ndarray, "height width"], width: int, height: int) -> UInt8[np.ndarray, "rows columns"]:
+    """Returns a mask at the resolution of its photograph, 255 on the head."""
+    shape = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.where(shape > 127, 255, 0).astype(np.uint8)

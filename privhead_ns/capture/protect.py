@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from privhead_ns.capture.camera import PosedCamera
+from privhead_ns.capture.made_masks.of_capture import with_made_masks
 from privhead_ns.capture.mask_files import check_masks_complete, unused_mask, without_masks
 from privhead_ns.capture.preview import save_preview
 from privhead_ns.capture.protected import FORMAT_VERSION, FULL_SCALE, load_protected_capture
@@ -74,7 +75,7 @@ def protect(
         neutral, sensitive, face_direction, neutral_beyond_deg: see `classify`.
         allow_face: globs of neutral frames that are accepted although a face is found in them.
         box: holds the head, or the free space of the room; None to find it.
-        ignore_masks: whether to use neither masks nor alpha channels.
+        ignore_masks: whether to use neither masks nor alpha channels, and to make none.
         keep_masks: whether to use masks as they are where colour tells outlines that fit each other better.
         template: `average`, or a mesh file: where training starts, beside the silhouettes; None for no template.
         preview: PNG to write that shows each photograph beside what leaves; for the owner's eyes alone.
@@ -108,11 +109,14 @@ def protect(
     if room:
         check_no_masks(capture, [view.silhouette is not None for view in surveyed.views])
     check_masks_complete(capture, surveyed.views)
+    if surveyed.views[0].silhouette is None and not (room or ignore_masks):
+        capture = with_made_masks(capture, subject, console or Console())
+        surveyed = survey(capture, refine=not keep_masks)
     if not room and all(is_sensitive) and surveyed.views[0].silhouette is None and shape is None:
         raise UserError(
-            f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks, so nothing would "
-            "tell where the head is: add a mask_path to every frame (`privhead prepare` makes masks of heads), declare "
-            "those that show no face with --neutral GLOB, or pass --template average."
+            f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks"
+            f"{'' if ignore_masks else ', and none could be made'}, so nothing would tell where the head is: add a "
+            "mask_path to every frame, declare those that show no face with --neutral GLOB, or pass --template average."
         )
     aabb, doubtful, box_found = None if box is None else _read_box(box) - capture.origin, {}, ""
     if room:
@@ -177,6 +181,7 @@ def protect(
         brightest=float(plan.gains.max() / plan.gains.min()),
         template=template,
         refined_masks=plan.refined,
+        made_masks=capture.frames[0].made is not None,
         noisy=noisy,
     )
 

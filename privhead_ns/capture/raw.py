@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from privhead_ns.capture.camera import Intrinsics, frame_origin
-from privhead_ns.capture.masks import alpha_shape, mask_shape
+from privhead_ns.capture.masks import alpha_shape, enlarged, mask_shape
 from privhead_ns.capture.picture_files import UPRIGHT, decode
 from privhead_ns.capture.transforms import (
     capture_folder,
@@ -37,6 +37,15 @@ NAMED = 5
 
 
 @dataclass(frozen=True)
+class MadeMask:
+    """A mask that colours and cameras tell, at any resolution."""
+
+    head: Bool[np.ndarray, "height width"]
+    unsure: Bool[np.ndarray, "height width"]
+    """Where it is unreliable."""
+
+
+@dataclass(frozen=True)
 class RawFrame:
     """One photograph that has not been protected."""
 
@@ -58,6 +67,8 @@ class RawFrame:
     """Width and height in transforms.json where the photograph has others; its intrinsics are scaled already."""
     ignore_alpha: bool = False
     """Whether an alpha channel does not count as a mask."""
+    made: MadeMask | None = None
+    """In place of `mask_path` and `known_path`, where there are none."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +131,8 @@ def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UI
     if frame.mask_path is not None:
         mask = mask_shape(_decode(frame.mask_path, frame, "mask"), f"The mask of {frame.name}, {frame.mask_path},")
         coverage = mask if coverage is None else np.minimum(coverage, mask)
+    if frame.made is not None:
+        coverage = enlarged(frame.made.head, image.width, image.height)
     colour = to_grey(image) if image.mode.startswith("I") else image
     return np.asarray(colour.convert("RGB")), coverage
 
@@ -130,6 +143,9 @@ def read_unsure(frame: RawFrame) -> Bool[np.ndarray, "height width"] | None:
     Raises:
         UserError: if the file is broken, of another size than the photograph, or no shape.
     """
+    if frame.made is not None:
+        size = frame.intrinsics.width, frame.intrinsics.height
+        return enlarged(frame.made.unsure, *size) > 0 if frame.made.unsure.any() else None
     if frame.known_path is None:
         return None
     return mask_shape(_decode(frame.known_path, frame, "mask"), f"{frame.known_path}, of {frame.name},") == 0

@@ -137,12 +137,6 @@ def _local_mean(
     return mean, np.maximum(square - (mean**2).sum(axis=-1), 0), number
 
 
-def enlarged(mask: Bool[np.ndarray, "height width"], width: int, height: int) -> UInt8[np.ndarray, "_ _"]:
-    """Returns a refined mask in the size of its photograph, 255 on the head."""
-    shape = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where(shape > 127, 255, 0).astype(np.uint8)
-
-
 def fit_better(refined: Sequence[View], given: Sequence[View]) -> bool:
     """Returns whether refined silhouettes fit each other better than the given ones, by BETTER pixels.
 

@@ -53,10 +53,11 @@ REFINED_REMARK = (
     "The outlines of the masks were moved by up to 2 % of the head's width to where colours change, and fit each other "
     "better now; --keep-masks keeps them as they were."
 )
-NO_MASKS_REMARK = (
-    "There are no masks, without which the mesh of a rendered head was half as accurate: `privhead prepare` makes them "
-    "for photographs with cameras, too."
+MADE_MASKS_REMARK = (
+    "The photographs have no masks; they were made here, from colours and cameras: look at their outlines with "
+    "--preview, and give better ones with mask_path, or pass --ignore-masks, where they are wrong."
 )
+NO_MASKS_REMARK = "There are no masks, without which the mesh of a rendered head was half as accurate."
 NOISE_REMARK = "The sensor's noise was removed from {} views: the operator would have stored it as texture."
 
 
@@ -93,6 +94,8 @@ class ProtectSummary:
     """Name of the template that was posed in the capture."""
     refined_masks: bool = False
     """Whether the outlines of the masks were moved to where colours change."""
+    made_masks: bool = False
+    """Whether the masks were made here."""
     noisy: int = 0
     """Number of views that noise was removed from."""
     brightest: float = 1.0
@@ -134,6 +137,7 @@ class ProtectSummary:
                 else []
             ),
             *([REFINED_REMARK] if self.refined_masks else []),
+            *([MADE_MASKS_REMARK] if self.made_masks else []),
             *([NO_MASKS_REMARK] if head and not self.silhouettes else []),
             *([NOISE_REMARK.format(self.noisy)] if self.noisy else []),
             *([BOX_REMARK.format(self.box_found)] if self.box_found else []),

@@ -13,8 +13,9 @@ from rich.console import Console
 
 from privhead_ns.capture.face_check import ALL_TURNS, HEAD_SHARE, WHOLE_SHARE, WHOLE_SIDE, shows_face, upright_turns
 from privhead_ns.capture.hull import View
+from privhead_ns.capture.masks import enlarged
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
-from privhead_ns.capture.refined_masks import enlarged, refine_mask
+from privhead_ns.capture.refined_masks import refine_mask
 from privhead_ns.capture.silhouettes import LONGEST_SIDE, check_outline, silhouette_view
 from privhead_ns.capture.subject import Subject
 from privhead_ns.capture.undistort import undistort_and_resize

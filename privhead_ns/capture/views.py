@@ -7,17 +7,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
+from rich.console import Console
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.crop import Sphere, crop_camera, native_size, seen_by, view_rays
 from privhead_ns.capture.exposure import view_gains
 from privhead_ns.capture.hull import View, head_box, project, reach
+from privhead_ns.capture.made_masks.of_capture import with_made_masks
 from privhead_ns.capture.mask_files import without_masks
+from privhead_ns.capture.masks import enlarged
 from privhead_ns.capture.mending import Mended, mend
 from privhead_ns.capture.noise import without_noise
 from privhead_ns.capture.protected import ProtectedCapture
 from privhead_ns.capture.raw import RawCapture, RawFrame, read_image, read_unsure
-from privhead_ns.capture.refined_masks import enlarged, fit_better, refine_mask
+from privhead_ns.capture.refined_masks import fit_better, refine_mask
 from privhead_ns.capture.silhouettes import check_silhouettes
 from privhead_ns.capture.survey import BLACK, Survey, survey
 from privhead_ns.capture.undistort import ViewPixels, resized
@@ -128,8 +131,7 @@ def plan_like(capture: RawCapture, protected: ProtectedCapture) -> ViewPlan:
         UserError: if it was not made from them, or a photograph is broken.
     """
     check_origin(capture, protected)
-    if not protected.masked:
-        capture = without_masks(capture)
+    capture = masked_like(capture, protected)
     cameras = tuple(
         PosedCamera(
             frame.camera_to_world,
@@ -140,6 +142,17 @@ def plan_like(capture: RawCapture, protected: ProtectedCapture) -> ViewPlan:
     surveyed = survey(capture, refine=protected.refined_masks)
     mended = mend(surveyed.refined or surveyed.views)
     return _plan(capture, surveyed, mended, protected.aabb, cameras, protected.background, bool(surveyed.refined))
+
+
+def masked_like(capture: RawCapture, protected: ProtectedCapture) -> RawCapture:
+    """Returns a raw capture with masks, given or made, if a protected one has masks, and without otherwise.
+
+    Raises:
+        UserError: if a photograph is broken.
+    """
+    if not protected.masked:
+        return without_masks(capture)
+    return with_made_masks(capture, protected.subject, Console(quiet=True))
 
 
 def check_origin(raw: RawCapture, protected: ProtectedCapture) -> None:

@@ -98,11 +98,12 @@ def protect(
         box: Box that holds the head or room, x0 y0 z0 x1 y1 z1 in the capture's frame; by default found from the masks.
             That of a room is aabb of transforms.json, or found from the points of ply_file_path, or else guessed: it
             reaches half the cameras' extent beyond them.
-        ignore_masks: Use neither masks nor alpha channels: all views keep their surroundings.
+        ignore_masks: Use neither masks nor alpha channels, and make none: all views keep their surroundings. Without
+            masks `protect` makes them, from colours and cameras.
         keep_masks: Use masks exactly as they are. Otherwise their outlines move by up to 2 % of the head's width to
             where colours change, if all of them then fit each other better.
         template: Where training starts beside the silhouettes: average, a head of nobody, or a mesh file of yours,
-            closed, the face along +x, z up. For photographs from the front only, or without masks.
+            closed, the face along +x, z up. For photographs from the front only, or with --ignore-masks.
         preview: PNG to write that shows each photograph beside what leaves: for your own eyes.
     """
     from privhead_ns.capture import protect as capture_side

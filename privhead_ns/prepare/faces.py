@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from privhead_ns.capture.camera import PosedCamera
-from privhead_ns.prepare.crops import Crop
-from privhead_ns.prepare.person import PUPILS, face_landmarks
+from privhead_ns.capture.made_masks.upright_crop import Crop
+from privhead_ns.prepare.landmarks import PUPILS, face_landmarks
 from privhead_ns.prepare.triangulate import rays_through, triangulate
 
 LANDMARKS = {

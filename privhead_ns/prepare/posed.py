@@ -10,7 +10,7 @@ import numpy as np
 import trimesh
 from jaxtyping import Float, Int
 
-from privhead_ns.capture.camera import Intrinsics
+from privhead_ns.capture.camera import Intrinsics, PosedCamera
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ class PosedPhotograph:
     """A mask that is black where `mask_path` is not to be believed; None where all of it is."""
     sensitive: bool | None = None
     """What the source declares; None where it says nothing."""
+
+    @property
+    def camera(self) -> PosedCamera:
+        """The camera alone."""
+        return PosedCamera(self.camera_to_world, self.intrinsics)
 
 
 @dataclass(frozen=True)

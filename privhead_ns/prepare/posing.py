@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 from rich.console import Console
 
+from privhead_ns.capture.made_masks.upright_crop import up_direction
 from privhead_ns.errors import UserError
 from privhead_ns.folders import PRIVATE, make_private
-from privhead_ns.prepare.crops import up_direction
 from privhead_ns.prepare.declare import check_globs, file_names
 from privhead_ns.prepare.given_masks import check_masks, find_masks, orientation_is_open, read_mask
 from privhead_ns.prepare.photographs import Photograph

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 
 from privhead_ns.capture.crop import Sphere
+from privhead_ns.capture.made_masks.make import Silhouettes, first_sphere, make_masks
+from privhead_ns.capture.made_masks.upright_crop import Mask, Picture, crop_about, up_direction
+from privhead_ns.capture.masks import enlarged
 from privhead_ns.capture.silhouettes import judge, reduced, silhouette_view
 from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
-from privhead_ns.prepare import person
+from privhead_ns.prepare import landmarks
 from privhead_ns.prepare.choose import choose_views
-from privhead_ns.prepare.crops import crop_about, up_direction
 from privhead_ns.prepare.declare import KNOWN_WITHIN_DEG, SENSITIVE_WITHIN_DEG, check_globs, declare, file_names
 from privhead_ns.prepare.faces import Face, find_face
 from privhead_ns.prepare.frame import SAME, Frame, head_frame
@@ -25,14 +26,8 @@ from privhead_ns.prepare.posing import kept_work, pose_photographs
 from privhead_ns.prepare.readers.detect import read_posed
 from privhead_ns.prepare.scale import find_markers, scale_of_marker, scale_of_pupils
 from privhead_ns.prepare.sheet import save_sheet
-from privhead_ns.prepare.silhouettes import (
-    WORKING_SIDE,
-    Silhouettes,
-    first_sphere,
-    given_silhouettes,
-    make_silhouettes,
-)
-from privhead_ns.prepare.sources import Mask, Picture, Source, posed_sources, reduced_picture, save_picture
+from privhead_ns.prepare.silhouettes import WORKING_SIDE, given_silhouettes
+from privhead_ns.prepare.sources import Source, posed_sources, reduced_picture, save_picture
 from privhead_ns.prepare.summary import PrepareSummary
 from privhead_ns.prepare.truth import write_truth
 from privhead_ns.prepare.wishes import Wishes, check_wishes
@@ -90,7 +85,8 @@ def _write(
     silhouettes, made = _silhouettes(sources, pictures, up, console)
     keep = _agreeing(sources, silhouettes, left_out, made)
     sources, pictures, silhouettes = _only(keep, sources, pictures, silhouettes)
-    sphere = first_sphere(sources) if silhouettes is None else silhouettes.sphere
+    cameras = [source.posed.camera for source in sources]
+    sphere = first_sphere(cameras) if silhouettes is None else silhouettes.body.sphere
     face, face_seen = _face(sources, pictures, sphere, up)
     direction, within = None if face is None else face.direction, SENSITIVE_WITHIN_DEG
     if captured is not None and captured.head.face_direction is not None:
@@ -142,7 +138,7 @@ def _silhouettes(
 ) -> tuple[Silhouettes | None, bool]:
     """Returns the silhouettes, and whether they were made here."""
     if sources[0].mask is None:
-        return (make_silhouettes(sources, pictures, up, console) if person.is_installed() else None), True
+        return make_masks([source.posed.camera for source in sources], pictures, up, console), True
     silhouettes = given_silhouettes(sources, up)
     if silhouettes is None:
         raise UserError(
@@ -187,9 +183,9 @@ def _agreeing(
 def _face(
     sources: Sequence[Source], pictures: Sequence[Picture], sphere: Sphere, up: Float[np.ndarray, " 3"]
 ) -> tuple[Face | None, np.ndarray]:
-    if not person.is_installed():
+    if not landmarks.is_installed():
         return None, np.zeros(len(sources), dtype=bool)
-    return find_face([crop_about(s.posed, rgb, sphere, up) for s, rgb in zip(sources, pictures, strict=True)])
+    return find_face([crop_about(s.posed.camera, rgb, sphere, up) for s, rgb in zip(sources, pictures, strict=True)])
 
 
 def _scale(sources: Sequence[Source], face: Face | None, wishes: Wishes) -> float | None:
@@ -246,7 +242,7 @@ def _mask(source: Source, working: Mask, size: tuple[int, int]) -> Mask:
     """Returns a mask at the size of the stored photograph: the given one read again, a made one enlarged."""
     if source.mask is not None:
         return source.mask(size)
-    return _enlarged(working, size)
+    return enlarged(working > 127, *size)
 
 
 def _known(source: Source, silhouettes: Silhouettes, index: int, size: tuple[int, int]) -> Mask | None:
@@ -255,8 +251,4 @@ def _known(source: Source, silhouettes: Silhouettes, index: int, size: tuple[int
         return source.known(size)
     if silhouettes.unsure is None or not silhouettes.unsure[index].any():
         return None
-    return _enlarged(255 - silhouettes.unsure[index], size)
-
-
-def _enlarged(shape: Mask, size: tuple[int, int]) -> Mask:
-    return np.where(cv2.resize(shape, size, interpolation=cv2.INTER_LINEAR) > 127, 255, 0).astype(np.uint8)
+    return 255 - enlarged(silhouettes.unsure[index] > 127, *size)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
+from privhead_ns.capture.made_masks.upright_crop import Mask, Picture
 from privhead_ns.capture.masks import mask_shape
 from privhead_ns.capture.picture_files import UPRIGHT, decode
 from privhead_ns.errors import UserError
@@ -19,9 +19,6 @@ from privhead_ns.prepare.given_masks import read_mask, resized_mask
 from privhead_ns.prepare.photographs import Photograph, unique_names
 from privhead_ns.prepare.pinhole import undistort_fisheye
 from privhead_ns.prepare.posed import PosedCapture, PosedPhotograph
-
-Picture = UInt8[np.ndarray, "height width 3"]
-Mask = UInt8[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)

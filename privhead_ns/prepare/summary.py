@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from privhead_ns.prepare.person import INSTALL, is_installed
+from privhead_ns.prepare.landmarks import INSTALL, is_installed
 from privhead_ns.prepare.posed import PosedCapture
 
 NAMED = 8
@@ -50,10 +50,9 @@ class PrepareSummary:
         if self.masks == "given":
             return "Masks: as given."
         if self.masks == "made":
-            return "Masks: made by person segmentation; correct them in masks/ where sheet.png shows a wrong outline."
-        how = "" if is_installed() else f", or make them here after: {INSTALL}"
+            return "Masks: made from colours and cameras; correct them in masks/ where sheet.png shows a wrong outline."
         where = "with --masks" if self.captured is None else "in a folder masks/ beside the photographs"
-        return f"No masks: training works without, and less well; give some {where}{how}."
+        return f"No masks could be made: training works without, and less well; give some {where}."
 
     def _sensitive(self) -> str:
         sensitive = self.photographs - len(self.neutral)

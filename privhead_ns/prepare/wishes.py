@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from privhead_ns.errors import UserError
-from privhead_ns.prepare import person
+from privhead_ns.prepare import landmarks
 from privhead_ns.prepare.choose import Counts
 from privhead_ns.prepare.readers import DataFormat
 from privhead_ns.prepare.scale import check_scale_flags
@@ -50,6 +50,6 @@ def check_wishes(wishes: Wishes) -> None:
             "--views must be the numbers of neutral and of sensitive views, such as 10 20, not "
             f"{wishes.views[0]} {wishes.views[1]}."
         )
-    person.check_usable()
-    if wishes.pupils_mm is not None and not person.is_installed():
-        raise UserError(f"--pupils-mm needs mediapipe to find the face: {person.INSTALL}")
+    landmarks.check_usable()
+    if wishes.pupils_mm is not None and not landmarks.is_installed():
+        raise UserError(f"--pupils-mm needs mediapipe to find the face: {landmarks.INSTALL}")

@@ -1,4 +1,4 @@
-"""Person segmentation and face landmarks from networks that ship inside the mediapipe wheel (no download)."""
+"""Face landmarks from a network that ships inside the mediapipe wheel (no download)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import os
 from functools import cache
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -27,29 +26,22 @@ def is_installed() -> bool:
 
 
 def check_usable() -> None:
-    """Checks that mediapipe, where it is installed, has the networks and works with Nerfstudio's protobuf.
+    """Checks that mediapipe, where it is installed, has the network and works with Nerfstudio's protobuf.
 
     Raises:
         UserError: if not.
     """
     if is_installed():
         try:
-            for name in ("selfie_segmentation", "face_mesh"):
-                _solution(name)
+            _face_mesh()
         except Exception as error:  # imports, graphs and protobuf fail in their own ways
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"mediapipe is installed but cannot be used ({reason}): {INSTALL}") from None
 
 
-def segment(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "height width"]:
-    """Returns the probability that a pixel belongs to a person (selfie segmentation: MediaPipe), in [0, 1]."""
-    found = _solution("selfie_segmentation").process(np.ascontiguousarray(rgb)).segmentation_mask
-    return cv2.resize(found, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
-
-
 def face_landmarks(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "478 2"] | None:
     """Returns the pixels of the landmarks of the face in a picture (face mesh: MediaPipe); None if none is found."""
-    faces = _solution("face_mesh").process(np.ascontiguousarray(rgb)).multi_face_landmarks
+    faces = _face_mesh().process(np.ascontiguousarray(rgb)).multi_face_landmarks
     if not faces:
         return None
     size = np.array([rgb.shape[1], rgb.shape[0]])
@@ -57,11 +49,9 @@ def face_landmarks(rgb: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray
 
 
 @cache
-def _solution(name: str) -> Any:
+def _face_mesh() -> Any:
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    module = importlib.import_module(f"mediapipe.python.solutions.{name}")
+    module = importlib.import_module("mediapipe.python.solutions.face_mesh")
     with silenced():  # the graph's own remarks
-        if name == "selfie_segmentation":
-            return module.SelfieSegmentation(model_selection=0)
         return module.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)

@@ -1,42 +1,34 @@
-"""Makes masks by person segmentation, corrected by the visual hull that all views agree on."""
+"""The body of voxels that most silhouettes agree on, cut off at the neck."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float
 from skimage.measure import label
 
 from privhead_ns.capture.crop import Sphere
 from privhead_ns.capture.hull import SEEN, View, project
-from privhead_ns.capture.refined_masks import cut_by_colour
 from privhead_ns.capture.silhouettes import overlap
 from privhead_ns.outline import distance_to
-from privhead_ns.prepare.crops import Crop
 
 VOXELS = 96
 """Voxels along each side of the box about the head."""
 AGREED_FIRST, AGREED = 0.6, 0.8
-"""Share of the views with a voxel in their image that must take it for the person: of all, and of those trusted."""
-TRUSTED = 0.6
-"""Intersection over union of a view's silhouette and the first body from which it is trusted."""
+"""Share of the views with a voxel in their image that must take it for the head: of all, and of those trusted."""
+TRUSTED = 0.7
+"""Intersection over union of a view's silhouette and the first body, over the median view's, from which it is trusted.
+"""
 STAND = 0.12
 """Cross-section over the head's largest below which what carries the head is a stand, not a neck."""
 NECK = 1.8
 """Cross-section over the neck's at which the shoulders begin."""
-ITERATIONS = 4
-"""Of GrabCut."""
-WIDE = 0.1, 0.03
-"""Width of the band within and beyond the hull's outline, over a crop's side, in which colour finds what is no head.
-
-A hollow of the outline needs a wide one: no view's band reaches the bottom of it otherwise, and all agree on what is
-wrong. Measured on three photographed captures, median intersection over union with masks made by hand: 0.99, 0.95 and
-0.97, against 0.88, 0.87 and 0.96 with bands of 0.04, 0.03 and 0.02."""
-PATCH = 5
-"""Side in pixels of the smallest patch that counts as unsure."""
+AROUND = 1.25
+"""Radius of a sphere about a body over the body's own."""
+INNER = 0.995
+"""Share of a body within its radius."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +39,21 @@ class Body:
     voxel: float
     """Side of a voxel."""
 
+    @property
+    def sphere(self) -> Sphere:
+        """A sphere that holds the body, with room around it."""
+        centre = (self.centre.min(axis=0) + self.centre.max(axis=0)) / 2
+        radius = float(np.quantile(np.linalg.norm(self.centre - centre, axis=1), INNER))
+        return Sphere(centre, AROUND * radius)
+
+
+def ball(sphere: Sphere, share: float) -> Body:
+    """Returns the concentric ball with a share of a sphere's radius."""
+    line = _voxel_centres(sphere)
+    points = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
+    inside = np.linalg.norm(points, axis=1) <= share * sphere.radius
+    return Body(sphere.center + points[inside], float(line[1] - line[0]))
+
 
 def agreed_body(
     views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3"], cut: bool = True, share: float = AGREED
@@ -56,7 +63,7 @@ def agreed_body(
     Views whose silhouettes differ much from what most say do not count.
 
     Args:
-        views: their silhouettes are 2 on the person, 1 beside it, and 0 beyond the photograph's edge.
+        views: their silhouettes are 2 on the head, 1 beside it, and 0 beyond the photograph's edge.
         sphere: about the head.
         up: unit vector.
         cut: whether to cut at the neck; masks that a person gave are cut already.
@@ -65,8 +72,9 @@ def agreed_body(
     body = _voted_body(views, sphere, up, AGREED_FIRST, cut=False)
     if body is None:
         return None
-    trusted = [view for view in views if agreement(body, view) >= TRUSTED]
-    return _voted_body(trusted, sphere, up, share, cut) if trusted else None
+    fits = np.array([agreement(body, view) for view in views])
+    trusted = [view for view, fit in zip(views, fits, strict=True) if fit >= TRUSTED * np.median(fits)]
+    return _voted_body(trusted, sphere, up, share, cut)
 
 
 def agreement(body: Body, view: View) -> float:
@@ -78,9 +86,7 @@ def agreement(body: Body, view: View) -> float:
 def _voted_body(
     views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3"], share: float, cut: bool
 ) -> Body | None:
-    edges = np.linspace(-sphere.radius, sphere.radius, VOXELS + 1)
-    line = (edges[1:] + edges[:-1]) / 2
-    axes = _axes(up)
+    line, axes = _voxel_centres(sphere), _axes(up)
     grid = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
     points = sphere.center + grid @ axes  # the last axis of the grid is up
     seen, person = np.zeros((2, len(points)), np.int32)
@@ -98,6 +104,12 @@ def _voted_body(
     if cut:
         body[:, :, : _neck(np.count_nonzero(body, axis=(0, 1)))] = False
     return Body(points[body.ravel()], float(line[1] - line[0]))
+
+
+def _voxel_centres(sphere: Sphere) -> Float[np.ndarray, " voxels"]:
+    """Returns one coordinate of the voxels in a sphere's cube, from the sphere's centre."""
+    edges = np.linspace(-sphere.radius, sphere.radius, VOXELS + 1)
+    return (edges[1:] + edges[:-1]) / 2
 
 
 def _neck(area: np.ndarray) -> int:
@@ -126,41 +138,6 @@ def footprint(body: Body, view: View) -> Bool[np.ndarray, "height width"]:
         return covered
     covered.ravel()[pixel[pixel >= 0]] = True
     return distance_to(covered) <= 0.87 * body.voxel * camera.fl_x / np.median(depth)
-
-
-def cut_out(
-    crop: Crop, expected: Bool[np.ndarray, "side side"], inner: float, outer: float
-) -> Bool[np.ndarray, "side side"]:
-    """Returns the head in a crop: the hull's footprint, with the outline where colours change.
-
-    Args:
-        crop: the colours.
-        expected: the hull's footprint, where the photograph shows.
-        inner, outer: width of the band within and beyond the footprint, over the crop's side.
-    """
-    if not expected.any():
-        return expected
-    rows, columns = (np.flatnonzero(crop.shown.any(axis=axis)) for axis in (1, 0))
-    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)  # beyond it are no colours
-    within, beyond = (max(2, round(width * len(expected))) for width in (inner, outer))
-    head = np.zeros(expected.shape, dtype=bool)
-    head[window] = cut_by_colour(crop.rgb[window], expected[window], within, beyond, ITERATIONS)
-    pieces = np.asarray(label(head & (crop.shown > 0)))
-    if pieces.any():
-        head = pieces == np.bincount(pieces[pieces > 0]).argmax()
-    return cv2.morphologyEx(head.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3))) > 0
-
-
-def unsure_pixels(
-    crop: Crop, expected: Bool[np.ndarray, "side side"], head: Bool[np.ndarray, "side side"]
-) -> Bool[np.ndarray, "side side"]:
-    """Returns where colour, with a wide band to decide in, contradicts a mask: patches, not the outline's pixels.
-
-    Measured on three photographed captures: 0.2 to 1.5 % of the head's pixels, of which 65 to 84 % are right all the
-    same; 6 to 24 % of what is wrong by more than a sixtieth of the head's width is in it.
-    """
-    contradicted = (head != cut_out(crop, expected, *WIDE)).astype(np.uint8)
-    return cv2.morphologyEx(contradicted, cv2.MORPH_OPEN, np.ones((PATCH, PATCH), np.uint8)) > 0
 
 
 def _axes(up: Float[np.ndarray, " 3"]) -> Float[np.ndarray, "3 3"]:

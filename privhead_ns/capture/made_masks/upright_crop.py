@@ -11,10 +11,12 @@ from jaxtyping import Float, UInt8
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
 from privhead_ns.capture.crop import Sphere, crop_camera, distorted_pixels, view_rays
 from privhead_ns.capture.hull import View
-from privhead_ns.prepare.posed import PosedPhotograph
 
 CROP_SIDE = 384
 """Side of a crop in pixels."""
+
+Picture = UInt8[np.ndarray, "height width 3"]
+Mask = UInt8[np.ndarray, "height width"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Crop:
 
 
 def crop_about(
-    photograph: PosedPhotograph,
+    photograph: PosedCamera,
     rgb: UInt8[np.ndarray, "height width 3"],
     sphere: Sphere,
     up: Float[np.ndarray, " 3"],
@@ -68,7 +70,7 @@ def crop_about(
 
 
 def onto_photograph(
-    picture: np.ndarray, camera: PosedCamera, photograph: PosedPhotograph, width: int, height: int
+    picture: np.ndarray, camera: PosedCamera, photograph: PosedCamera, width: int, height: int
 ) -> np.ndarray:
     """Resamples what a crop shows into the pixels of its photograph; zero where the crop does not reach."""
     source = photograph.intrinsics.scaled(width, height)

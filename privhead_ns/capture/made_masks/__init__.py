@@ -1,0 +1,1 @@
+"""Masks from colours and cameras alone, for photographs that have none."""
