@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -13,7 +15,7 @@ from raw_folder import look_at
 from rich.console import Console
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
-from privhead_ns.capture.made_masks.make import make_masks
+from privhead_ns.capture.made_masks.make import Silhouettes, make_masks
 from privhead_ns.capture.made_masks.of_capture import with_made_masks
 from privhead_ns.capture.protect import protect
 from privhead_ns.capture.protected import load_protected_capture
@@ -27,6 +29,12 @@ LENS = Intrinsics(64, 64, 96.0, 96.0, 32.0, 32.0)
 VIEWS = 8
 QUIET = Console(quiet=True)
 UP = np.array([0.0, 0.0, 1.0])
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops that are not enlarged, in which masks are a little worse."""
+    monkeypatch.setattr("privhead_ns.capture.made_masks.make.ENLARGED", 1.0)
 
 
 def cameras() -> list[PosedCamera]:
@@ -78,6 +86,7 @@ def test_a_head_is_found_in_front_of_a_room_that_moves_against_it() -> None:
     assert np.linalg.norm(made.body.sphere.center) < 0.1
 
 
+@pytest.mark.usefixtures("quick")
 def test_protect_makes_masks_where_there_are_none(tmp_path: Path) -> None:
     raw = write_ball(tmp_path / "raw", small_photographs()[0])
     summary = protect(raw, tmp_path / "protected", OperatorConfig(), console=QUIET)
@@ -103,19 +112,30 @@ def test_with_ignore_masks_none_are_made(tmp_path: Path) -> None:
         protect(raw, tmp_path / "none", OperatorConfig(), ignore_masks=True, sensitive=("*",), console=QUIET)
 
 
-def test_a_photograph_that_shows_something_else_counts_for_nothing(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("quick")
+def test_a_mask_that_does_not_fit_the_others_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pictures, truth = small_photographs()
-    pictures[3] = np.roll(pictures[3], 20, axis=1)  # the camera's pose is another
+
+    def bad_mask(*args: Any, **kwargs: Any) -> Silhouettes | None:
+        made = make_masks(*args, **kwargs)
+        assert made is not None
+        return replace(made, masks=tuple(np.roll(m, 20, 1) if i == 3 else m for i, m in enumerate(made.masks)))
+
+    monkeypatch.setattr("privhead_ns.capture.made_masks.of_capture.make_masks", bad_mask)
     capture = with_made_masks(load_raw_capture(write_ball(tmp_path / "raw", pictures)), "head", QUIET)
     unsure = [read_unsure(frame) for frame in capture.frames]
     assert [where is not None and bool(where.all()) for where in unsure] == [index == 3 for index in range(VIEWS)]
-    masks = [read_image(frame)[1] for frame in capture.frames]
-    assert np.median([overlap(mask > 127, truth) for mask in masks if mask is not None]) > 0.9
+    for frame in capture.frames:
+        mask = read_image(frame)[1]
+        assert mask is not None
+        assert overlap(mask > 127, truth) > 0.85  # the hull's footprint where the mask did not fit
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("photographs", ["grey", "noise"])
-def test_photographs_of_nothing_get_no_masks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, photographs: str) -> None:
-    monkeypatch.setattr("privhead_ns.capture.made_masks.make.ENLARGED", 1.0)  # faster
+def test_photographs_of_nothing_get_no_masks(tmp_path: Path, photographs: str) -> None:
     shape = (VIEWS, 64, 64, 3)
     grey, noise = np.full(shape, 120, np.uint8), np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     raw = write_ball(tmp_path / "raw", list(grey if photographs == "grey" else noise))

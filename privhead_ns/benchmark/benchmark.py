@@ -82,8 +82,8 @@ def run_neutral_views(
         layouts: which ones stay neutral; see `select`.
 
     Raises:
-        UserError: see `run_benchmark`; also if a head has fewer neutral views than a count, or no masks and a count is
-            0.
+        UserError: see `run_benchmark`; also if a head has fewer neutral views than a count, or a count is 0 and
+            there are no masks and none can be made.
     """
     check_heads(heads)
     selections = [(head, selection) for head in heads for selection in select(head, list(counts), list(layouts))]

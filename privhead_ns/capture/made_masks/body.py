@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from skimage.measure import label
 
 from privhead_ns.capture.crop import Sphere
@@ -47,16 +47,21 @@ class Body:
         return Sphere(centre, AROUND * radius)
 
 
-def ball(sphere: Sphere, share: float) -> Body:
-    """Returns the concentric ball with a share of a sphere's radius."""
-    line = _voxel_centres(sphere)
+def ball(sphere: Sphere, share: float, voxels: int = VOXELS) -> Body:
+    """Returns the concentric ball with a share of a sphere's radius; `voxels` are along each side of the cube."""
+    line = _voxel_centres(sphere, voxels)
     points = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
     inside = np.linalg.norm(points, axis=1) <= share * sphere.radius
     return Body(sphere.center + points[inside], float(line[1] - line[0]))
 
 
 def agreed_body(
-    views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3"], cut: bool = True, share: float = AGREED
+    views: Sequence[View],
+    sphere: Sphere,
+    up: Float[np.ndarray, " 3"],
+    cut: bool = True,
+    share: float = AGREED,
+    voxels: int = VOXELS,
 ) -> Body | None:
     """Returns the body of voxels in a sphere's cube that most views show as head, cut at the neck; None if empty.
 
@@ -68,13 +73,19 @@ def agreed_body(
         up: unit vector.
         cut: whether to cut at the neck; masks that a person gave are cut already.
         share: of the trusted views that must agree on a voxel.
+        voxels: along each side of the cube.
     """
-    body = _voted_body(views, sphere, up, AGREED_FIRST, cut=False)
+    line = _voxel_centres(sphere, voxels)
+    grid = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
+    points = sphere.center + grid @ _axes(up)  # the last axis of the grid is up
+    votes = _votes(views, points)
+    body = _largest_body(points, votes, len(views), AGREED_FIRST, cut=False)
     if body is None:
         return None
     fits = np.array([agreement(body, view) for view in views])
-    trusted = [view for view, fit in zip(views, fits, strict=True) if fit >= TRUSTED * np.median(fits)]
-    return _voted_body(trusted, sphere, up, share, cut)
+    distrusted = [view for view, fit in zip(views, fits, strict=True) if fit < TRUSTED * np.median(fits)]
+    votes -= _votes(distrusted, points)
+    return _largest_body(points, votes, len(views) - len(distrusted), share, cut)
 
 
 def agreement(body: Body, view: View) -> float:
@@ -83,32 +94,36 @@ def agreement(body: Body, view: View) -> float:
     return overlap(view.silhouette == 2, footprint(body, view) & (view.silhouette > 0))
 
 
-def _voted_body(
-    views: Sequence[View], sphere: Sphere, up: Float[np.ndarray, " 3"], share: float, cut: bool
-) -> Body | None:
-    line, axes = _voxel_centres(sphere), _axes(up)
-    grid = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
-    points = sphere.center + grid @ axes  # the last axis of the grid is up
-    seen, person = np.zeros((2, len(points)), np.int32)
+def _votes(views: Sequence[View], points: Float[np.ndarray, "n 3"]) -> Int[np.ndarray, "2 n"]:
+    """Returns how many views show each point, and how many of them as head."""
+    seen, head = np.zeros((2, len(points)), np.int32)
     for view in views:
         assert view.silhouette is not None
         pixel, _ = project(view, points)
-        value = view.silhouette.ravel()[pixel]
-        seen += (pixel >= 0) & (value > 0)
-        person += (pixel >= 0) & (value == 2)
-    solid = (seen >= SEEN * len(views)) & (person >= share * seen)
-    bodies = np.asarray(label(solid.reshape([VOXELS] * 3)))
+        value = view.silhouette.ravel()[pixel] * (pixel >= 0)
+        seen += value > 0
+        head += value == 2
+    return np.stack([seen, head])
+
+
+def _largest_body(
+    points: Float[np.ndarray, "n 3"], votes: Int[np.ndarray, "2 n"], views: int, share: float, cut: bool
+) -> Body | None:
+    """Returns the largest body of the points, a cube's, on which a share of their votes agree."""
+    seen, head = votes
+    solid = (seen >= SEEN * views) & (head >= share * seen)
+    bodies = np.asarray(label(solid.reshape([round(len(points) ** (1 / 3))] * 3)))
     if not bodies.any():
         return None
     body = bodies == np.bincount(bodies[bodies > 0]).argmax()
     if cut:
         body[:, :, : _neck(np.count_nonzero(body, axis=(0, 1)))] = False
-    return Body(points[body.ravel()], float(line[1] - line[0]))
+    return Body(points[body.ravel()], float(np.linalg.norm(points[1] - points[0])))
 
 
-def _voxel_centres(sphere: Sphere) -> Float[np.ndarray, " voxels"]:
+def _voxel_centres(sphere: Sphere, voxels: int) -> Float[np.ndarray, " voxels"]:
     """Returns one coordinate of the voxels in a sphere's cube, from the sphere's centre."""
-    edges = np.linspace(-sphere.radius, sphere.radius, VOXELS + 1)
+    edges = np.linspace(-sphere.radius, sphere.radius, voxels + 1)
     return (edges[1:] + edges[:-1]) / 2
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,22 +22,21 @@ from privhead_ns.capture.made_masks.body import agreement as agreement_of
 from privhead_ns.capture.made_masks.cut_out import WIDE, cut_out, likely_head, unsure_pixels
 from privhead_ns.capture.made_masks.upright_crop import CROP_SIDE, Crop, Mask, Picture, crop_about, onto_photograph
 from privhead_ns.capture.refined_masks import refine_mask
-from privhead_ns.progress import tracked
+from privhead_ns.progress import stepwise
 
 BALL = 0.5
 """Radius of the ball that is taken for the head at first, over that of the sphere that half of the photographs show."""
-COARSE_SIDE = 128
-"""Side in pixels of the crops in which the colours of head and background are counted."""
+COARSE_SIDE, COARSE_VOXELS = 128, 64
+"""Side in pixels of the crops in which the colours of head and background are counted, and voxels along the cube."""
 COARSE_SHARES = (0.8, 0.8, 0.9)
 """Share of the views that must agree on a voxel, in each round of counting colours."""
-BANDS, SURE = ((0.1, 0.04), WIDE, (0.02, 0.02)), 0.9
+BANDS, SURE = ((0.1, 0.04), WIDE, WIDE, (0.02, 0.02)), 0.9
 """Width of the band within and beyond the hull's outline in which colour decides, over a crop's side, in each round of
 cutting out, and the share of views that must agree on a voxel between rounds."""
 ENLARGED = 4.0
 """Side of a crop over the pixels that the photograph has there, at most: GrabCut smooths less in larger pictures."""
 
-Cut = Callable[[Crop, Bool[np.ndarray, "side side"]], Bool[np.ndarray, "side side"]]
-"""Finds the head in a crop, from where it is expected."""
+Shape = Bool[np.ndarray, "side side"]
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,22 @@ def make_masks(
         UserError: if the cameras do not look at a common point.
     """
     sphere = first_sphere(cameras)
-    body: Body | None = ball(sphere, BALL)
-    crops = _crops(cameras, pictures, sphere, up, COARSE_SIDE)
-    for number, share in enumerate(COARSE_SHARES):
-        heads = _cut_all(likely_head, crops, body, "Finding the head", console)
-        last = number == len(COARSE_SHARES) - 1
-        body = agreed_body(_voters(crops, heads), sphere, up, cut_neck and last, share)
-        if body is None:
-            return None
-    crops = _crops(cameras, pictures, body.sphere, up, CROP_SIDE)
-    return _cut_out_all(cameras, pictures, crops, body, up, console)
+    body: Body | None = ball(sphere, BALL, COARSE_VOXELS)
+    rounds = len(COARSE_SHARES) + len(BANDS) + 1
+    with stepwise("Making masks", rounds * len(pictures), console) as show:
+        steps = count(1)
+
+        def step() -> None:
+            show("Making masks", next(steps))
+
+        crops = _crops(cameras, pictures, sphere, up, COARSE_SIDE)
+        for number, share in enumerate(COARSE_SHARES):
+            heads = _each(likely_head, crops, [_expected(body, crop) for crop in crops], step=step)
+            last = number == len(COARSE_SHARES) - 1
+            body = agreed_body(_voters(crops, heads), sphere, up, cut_neck and last, share, COARSE_VOXELS)
+            if body is None:
+                return None
+        return _cut_out_all(cameras, pictures, body, up, step)
 
 
 def hull_mask(body: Body, camera: PosedCamera, rgb: Picture, up: Float[np.ndarray, " 3"]) -> Mask:
@@ -117,28 +124,20 @@ def hull_mask(body: Body, camera: PosedCamera, rgb: Picture, up: Float[np.ndarra
 def _cut_out_all(
     cameras: Sequence[PosedCamera],
     pictures: Sequence[Picture],
-    crops: Sequence[Crop],
     body: Body,
     up: Float[np.ndarray, " 3"],
-    console: Console,
+    step: Callable[[], None],
 ) -> Silhouettes:
     """Cuts the head out of all photographs, in rounds that each start from the visual hull of the last."""
-    heads = []
+    crops, heads = _crops(cameras, pictures, body.sphere, up, CROP_SIDE), []
     for inner, outer in BANDS:
-        heads = _cut_all(partial(cut_out, inner=inner, outer=outer), crops, body, "Cutting out", console)
+        cut = partial(cut_out, inner=inner, outer=outer)
+        heads = _each(cut, crops, [_expected(body, crop) for crop in crops], step=step)
         body = agreed_body(_voters(crops, heads), body.sphere, up, cut=False, share=SURE) or body
-    unsure = [unsure_pixels(crop, _expected(body, crop), head) for crop, head in zip(crops, heads, strict=True)]
+    doubts = _each(unsure_pixels, crops, [_expected(body, crop) for crop in crops], heads, step=step)
     agreement = [agreement_of(body, view) for view in _voters(crops, heads)]
-    masks, unsure = (
-        [
-            _onto_picture(shape, crop, camera, rgb)
-            for shape, crop, camera, rgb in zip(shapes, crops, cameras, pictures, strict=True)
-        ]
-        for shapes in (heads, unsure)
-    )
-    with tracked(masks, "Refining outlines", console) as remaining:
-        masks = [_at_its_pixels(rgb, mask) for rgb, mask in zip(pictures, remaining, strict=True)]
-    return Silhouettes(tuple(masks), body, np.array(agreement), tuple(unsure))
+    masks, unsure = (tuple(map(_onto_picture, shapes, crops, cameras, pictures)) for shapes in (heads, doubts))
+    return Silhouettes(tuple(map(_at_its_pixels, pictures, masks)), body, np.array(agreement), unsure)
 
 
 def _crops(
@@ -157,13 +156,14 @@ def _crops(
     return crops
 
 
-def _cut_all(
-    cut: Cut, crops: Sequence[Crop], body: Body, what: str, console: Console
-) -> list[Bool[np.ndarray, "side side"]]:
-    """Finds the head in all crops, from where a body is expected; `what` names it beside the progress."""
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool, tracked(crops, what, console) as remaining:
-        found = [pool.submit(lambda crop: cut(crop, _expected(body, crop)), crop) for crop in crops]
-        return [head.result() for head, _ in zip(found, remaining, strict=True)]
+def _each(work: Callable[..., Shape], *inputs: Sequence[Any], step: Callable[[], None]) -> list[Shape]:
+    """Returns what a function makes of each item of the inputs; `step` is called after each."""
+    results = []
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # OpenCV lets other threads run
+        for result in pool.map(work, *inputs):
+            results.append(result)
+            step()
+    return results
 
 
 def _voters(crops: Sequence[Crop], heads: Sequence[Bool[np.ndarray, "side side"]]) -> list[View]:
