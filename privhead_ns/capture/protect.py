@@ -104,14 +104,13 @@ def protect(
     if size < 1:
         raise UserError(f"--size must be at least 1, not {size}.")
     look = [not (private or allowed) for private, allowed in zip(is_sensitive, may_show_face, strict=True)]
+    if not (room or ignore_masks):
+        capture = with_made_masks(capture, subject, console or Console())
     surveyed = survey(capture, look, console or Console(), subject, refine=not (keep_masks or room))
     _check_copies(capture, surveyed.digests, is_sensitive)
     if room:
         check_no_masks(capture, [view.silhouette is not None for view in surveyed.views])
     check_masks_complete(capture, surveyed.views)
-    if surveyed.views[0].silhouette is None and not (room or ignore_masks):
-        capture = with_made_masks(capture, subject, console or Console())
-        surveyed = survey(capture, refine=not keep_masks)
     if not room and all(is_sensitive) and surveyed.views[0].silhouette is None and shape is None:
         raise UserError(
             f"All frames of {capture.folder / 'transforms.json'} are sensitive and have no masks"
