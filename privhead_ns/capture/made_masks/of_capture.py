@@ -29,8 +29,8 @@ MOST_MISFITS = 0.25
 CONTRADICTED = 0.1
 """Share of the masks' area that colour contradicts above which it does not tell head from background.
 
-Measured: below 0.02 on five rendered and three photographed heads, 0.06 on a car with dark windows before black; 0.16 on
-photographs of blurred noise and 0.5 of noise.
+Measured: below 0.02 on five rendered and three photographed heads, 0.06 on a car with dark windows before black;
+0.16 on photographs of blurred noise and 0.5 of noise.
 """
 
 
