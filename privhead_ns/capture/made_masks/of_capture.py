@@ -49,6 +49,8 @@ def with_made_masks(capture: RawCapture, subject: Subject, console: Console) -> 
     """
     if len(capture.frames) < FEWEST or any(frame.mask_path or frame.made for frame in capture.frames):
         return capture
+    if read_image(capture.frames[0])[1] is not None:  # its alpha channel
+        return capture
     pictures: list[Picture] = []
     with tracked(capture.frames, "Reading photographs", console) as remaining:
         for frame in remaining:
