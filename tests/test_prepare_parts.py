@@ -143,7 +143,7 @@ def test_the_body_is_cut_where_the_shoulders_begin_and_bad_views_do_not_count() 
     for index in (3, 9):
         assert views[index].silhouette is not None
         views[index].silhouette[:] = 1  # segmentation found nobody
-    body = agreed_body(views, Sphere(np.zeros(3), 1.3), np.array([0.0, 0.0, 1.0]))
+    body = agreed_body(views, Sphere(np.zeros(3), 1.3), np.array([0.0, 0.0, 1.0]), cut=True, share=0.8)
     assert body is not None
     assert body.centre[:, 2].max() == pytest.approx(0.9, abs=0.08)
     assert -0.45 < body.centre[:, 2].min() < -0.1  # below the head, above the shoulders
@@ -170,7 +170,9 @@ def test_a_mask_follows_the_colours_near_the_hulls_outline() -> None:
     rgb[57:133, 57:133] = (200, 160, 120)  # the head is three pixels larger than the hull says
     mask = cut_out(painted_crop(rgb), expected, 0.04, 0.04)
     assert np.count_nonzero(mask) == pytest.approx(76**2, rel=0.01)
-    assert footprint(agreed_body([view], Sphere(np.zeros(3), 1.3), np.array([0.0, 0, 1]), False), view).any()
+    assert footprint(
+        agreed_body([view], Sphere(np.zeros(3), 1.3), np.array([0.0, 0, 1]), cut=False, share=0.8), view
+    ).any()
 
 
 def test_a_hollow_of_the_outline_is_cut_with_a_wide_band_and_unsure_with_a_narrow_one() -> None:

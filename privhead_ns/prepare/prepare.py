@@ -11,7 +11,7 @@ from rich.console import Console
 
 from privhead_ns.capture.crop import Sphere
 from privhead_ns.capture.made_masks.make import Silhouettes, first_sphere, make_masks
-from privhead_ns.capture.made_masks.upright_crop import Mask, Picture, crop_about, up_direction
+from privhead_ns.capture.made_masks.upright_crop import Mask, Picture, crop_about, reduced_picture, up_direction
 from privhead_ns.capture.masks import enlarged
 from privhead_ns.capture.silhouettes import judge, reduced, silhouette_view
 from privhead_ns.errors import UserError
@@ -27,7 +27,7 @@ from privhead_ns.prepare.readers.detect import read_posed
 from privhead_ns.prepare.scale import find_markers, scale_of_marker, scale_of_pupils
 from privhead_ns.prepare.sheet import save_sheet
 from privhead_ns.prepare.silhouettes import WORKING_SIDE, given_silhouettes
-from privhead_ns.prepare.sources import Source, posed_sources, reduced_picture, save_picture
+from privhead_ns.prepare.sources import Source, posed_sources, save_picture
 from privhead_ns.prepare.summary import PrepareSummary
 from privhead_ns.prepare.truth import write_truth
 from privhead_ns.prepare.wishes import Wishes, check_wishes

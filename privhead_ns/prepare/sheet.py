@@ -8,8 +8,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from privhead_ns.capture.made_masks.upright_crop import Mask, Picture, reduced_picture
 from privhead_ns.prepare.silhouettes import outlined
-from privhead_ns.prepare.sources import Mask, Picture, reduced_picture, save_picture
+from privhead_ns.prepare.sources import save_picture
 
 CELL, CAPTION, GAP, COLUMNS = 180, 30, 6, 8
 """Pixels of a thumbnail's longer side, of the lines below it and between, and thumbnails in a row."""

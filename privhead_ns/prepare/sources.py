@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
@@ -101,14 +100,6 @@ def _posed_source(name: str, photograph: PosedPhotograph) -> Source:
             sensitive=photograph.sensitive,
         )
     return Source(name, pinhole, rgb, reader(photograph.mask_path), reader(photograph.known_path))
-
-
-def reduced_picture(rgb: Picture, longest: int) -> Picture:
-    """Returns a picture with at most `longest` pixels along its longer side, averaged over areas."""
-    scale = longest / max(rgb.shape[:2])
-    if scale >= 1:
-        return rgb
-    return cv2.resize(rgb, (round(rgb.shape[1] * scale), round(rgb.shape[0] * scale)), interpolation=cv2.INTER_AREA)
 
 
 def save_picture(path: Path, pixels: np.ndarray) -> None:

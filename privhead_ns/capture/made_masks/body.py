@@ -16,8 +16,8 @@ from privhead_ns.outline import distance_to
 
 VOXELS = 96
 """Voxels along each side of the box about the head."""
-AGREED_FIRST, AGREED = 0.6, 0.8
-"""Share of the views with a voxel in their image that must take it for the head: of all, and of those trusted."""
+AGREED_FIRST = 0.6
+"""Share of all views with a voxel in their image that must take it for the head, before some are distrusted."""
 TRUSTED = 0.7
 """Intersection over union of a view's silhouette and the first body, over the median view's, from which it is trusted.
 """
@@ -36,8 +36,9 @@ class Body:
     """Voxels that most views take for the head."""
 
     centre: Float[np.ndarray, "n 3"]
+    """Of each voxel, in the capture's units."""
     voxel: float
-    """Side of a voxel."""
+    """Side of a voxel in units."""
 
     @property
     def sphere(self) -> Sphere:
@@ -59,8 +60,8 @@ def agreed_body(
     views: Sequence[View],
     sphere: Sphere,
     up: Float[np.ndarray, " 3"],
-    cut: bool = True,
-    share: float = AGREED,
+    cut: bool,
+    share: float,
     voxels: int = VOXELS,
 ) -> Body | None:
     """Returns the body of voxels in a sphere's cube that most views show as head, cut at the neck; None if empty.

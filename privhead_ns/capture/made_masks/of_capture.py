@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 from rich.console import Console
 
 from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.made_masks.make import Silhouettes, hull_mask, make_masks
-from privhead_ns.capture.made_masks.upright_crop import Mask, Picture, up_direction
+from privhead_ns.capture.made_masks.upright_crop import Mask, Picture, reduced_picture, up_direction
 from privhead_ns.capture.raw import MadeMask, RawCapture, read_image
 from privhead_ns.capture.silhouettes import BORDER, judge, reduced, silhouette_view
 from privhead_ns.capture.subject import Subject
@@ -57,7 +56,7 @@ def with_made_masks(capture: RawCapture, subject: Subject, console: Console) -> 
             rgb, coverage = read_image(frame)
             if coverage is not None:
                 return capture
-            pictures.append(_reduced(rgb))
+            pictures.append(reduced_picture(rgb, WORKING_SIDE))
     cameras = [PosedCamera(frame.camera_to_world, frame.intrinsics) for frame in capture.frames]
     up = up_direction(np.stack([camera.camera_to_world for camera in cameras]))
     try:
@@ -103,11 +102,3 @@ def _misfits(cameras: Sequence[PosedCamera], masks: Sequence[Mask]) -> list[int]
         return odd
     pairs = zip(masks, cameras, strict=True)
     return judge([reduced(silhouette_view(mask, cam.camera_to_world, cam.intrinsics)) for mask, cam in pairs]).broken
-
-
-def _reduced(rgb: Picture) -> Picture:
-    scale = WORKING_SIDE / max(rgb.shape[:2])
-    if scale >= 1:
-        return rgb
-    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)

@@ -19,13 +19,22 @@ Picture = UInt8[np.ndarray, "height width 3"]
 Mask = UInt8[np.ndarray, "height width"]
 
 
+def reduced_picture(rgb: Picture, longest: int) -> Picture:
+    """Returns a picture with at most `longest` pixels along its longer side, averaged over areas."""
+    scale = longest / max(rgb.shape[:2])
+    if scale >= 1:
+        return rgb
+    size = max(1, round(rgb.shape[1] * scale)), max(1, round(rgb.shape[0] * scale))
+    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
+
+
 @dataclass(frozen=True)
 class Crop:
     """A square view of the head, with the direction up upwards."""
 
     camera: PosedCamera
     rgb: UInt8[np.ndarray, "side side 3"]
-    """Beyond the photograph's edge its last pixels go on: segmentation takes black for clothes."""
+    """Beyond the photograph's edge its last pixels go on: a black border is an outline, too."""
     shown: UInt8[np.ndarray, "side side"]
     """255 where the photograph shows something, 0 beyond its edge."""
 
