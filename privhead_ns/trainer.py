@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,9 +17,9 @@ from nerfstudio.utils import writer
 from nerfstudio.utils.decorators import check_main_thread
 from nerfstudio.utils.rich_utils import CONSOLE
 
-from privhead_ns.allocator import keep_freed_memory
 from privhead_ns.checkpoint import checkpoints, find_checkpoint, fitting, read_checkpoint, write_checkpoint
 from privhead_ns.config_file import read_config_file
+from privhead_ns.cpu import training_settings
 from privhead_ns.data.datamanager import PrivheadDataManagerConfig
 from privhead_ns.data.dataparser import PrivheadDataParserConfig
 from privhead_ns.errors import UserError
@@ -228,23 +229,23 @@ class PrivheadTrainer(Trainer):
     def train(self) -> None:
         """Trains to the end, or until Ctrl-C, after which a checkpoint to resume from is saved."""
         before = signal.signal(signal.SIGINT, self._interrupt)
-        if self.device == "cpu":
-            keep_freed_memory()
-        torch.set_flush_denormal(True)  # Adam's moments of voxels no ray meets decay into slow denormals on CPU
+        model = cast(PrivheadModel, self.pipeline.model)
         try:
-            with disk_errors(self.base_dir):
+            with disk_errors(self.base_dir), self._settings(model):
                 super().train()
-            warn_if_painted(cast(PrivheadModel, self.pipeline.model))
+            warn_if_painted(model)
         except KeyboardInterrupt:
             if self.training_state == "completed":
                 raise
             self.save_checkpoint(self.step)
             stopped = f"Stopped at step {self.step}; to resume, run the same command with --load-dir {self.base_dir}."
-            warning = painted_warning(cast(PrivheadModel, self.pipeline.model))
-            raise UserError(f"{stopped} {warning}".rstrip()) from None
+            raise UserError(f"{stopped} {painted_warning(model)}".rstrip()) from None
         finally:
-            torch.set_flush_denormal(False)
             signal.signal(signal.SIGINT, before)
+
+    def _settings(self, model: PrivheadModel) -> AbstractContextManager[None]:
+        """Returns the settings of the process that suit the device."""
+        return training_settings(model.field.short_steps) if self.device == "cpu" else nullcontext()
 
     def _interrupt(self, *_: object) -> None:
         """Ends training after the current step; a second Ctrl-C, or one outside training, ends at once."""

@@ -11,10 +11,16 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
+from nerfstudio.cameras.rays import RayBundle
 from torch import Tensor
 
 from privhead_ns.model import kernels
+from privhead_ns.model.density import Rendering
+from privhead_ns.model.field import HeadField
 from privhead_ns.model.geometry import Geometry
+from privhead_ns.model.sampler import SurfaceSampler
+from privhead_ns.model.segments import Opacity, intersect
 from privhead_ns.model.voxels import FeaturePyramid, Resolution, ScalarPyramid, Trilinear, Upsample
 
 SHAPES = [(5, 7, 4), (9, 8, 37), (3, 3, 3)]
@@ -120,6 +126,55 @@ def test_regularisers_of_a_constant(compare: Callable[..., None]) -> None:
 @pytest.mark.parametrize("fine", [(9, 7, 5), (5, 4, 3), (6, 4, 11)])
 def test_refinement(fine: Resolution, compare: Callable[..., None]) -> None:
     compare(Upsample((5, 4, 3), fine), random(5, 4, 3))
+
+
+def ray_inputs() -> tuple[Tensor, Tensor, Tensor]:
+    """Signed distances, their gradients and distances at the ends of 16 segments of 50 rays: most enter the head."""
+    sdf = (random(50, 17, seed=4) - 0.5).cumsum(dim=1) * 0.04 + 0.2
+    return sdf, random(50, 17, 3, seed=5), (random(50, 17, seed=6) + 0.6).cumsum(dim=1) * 0.05
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("rendering", ["neus", "volsdf"])
+@pytest.mark.parametrize("opaque_end", [False, True])
+@pytest.mark.parametrize("beta", [0.003, 0.1])
+def test_segments(rendering: Rendering, opaque_end: bool, beta: float, compare: Callable[..., None]) -> None:
+    sdf, gradient, distances = ray_inputs()
+    assert ((sdf[:, :-1] > 0) & (sdf[:, 1:] <= 0)).any(dim=1).float().mean() > 0.8
+
+    def see(sdf: Tensor, gradient: Tensor) -> Tensor:
+        alphas = Opacity(rendering, opaque_end)(sdf, distances, torch.tensor(beta))
+        seen = intersect(alphas, sdf, gradient, distances, torch.tensor(beta))
+        visible = seen.weights.detach() > 1e-3
+        depths = torch.where(visible, seen.depths, 0)
+        normals = torch.where(visible[..., None], seen.normals, 0).flatten(1)
+        return torch.cat(seen._replace(depths=depths, normals=normals), dim=1)
+
+    compare(see, sdf, gradient)
+
+
+def test_a_segment_without_gradient_has_no_normal(compare: Callable[..., None]) -> None:
+    sdf, gradient, distances = ray_inputs()
+    alphas, beta = torch.full((50, 16), 0.5), torch.tensor(0.01)
+    scale = torch.ones(50, 17, 1).index_fill(1, torch.tensor([3, 4]), 0)
+    compare(lambda gradient: intersect(alphas, sdf, scale * gradient, distances, beta).normals, gradient)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("rendering", ["neus", "volsdf"])
+@pytest.mark.parametrize("opaque_end", [False, True])
+@pytest.mark.parametrize("size", [0.2, 0.6, 5.0], ids=["small", "half", "all around"])
+def test_sampler(rendering: Rendering, opaque_end: bool, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = HeadField(torch.tensor([[-1.0, -2.0, -1.0], [1.0, 2.0, 1.5]]), 0.1, 2, 4, beta=0.005)
+    head.start_as_ellipsoid(size)
+    torch.nn.init.normal_(head.sdf_grids.grids[1], std=0.05)
+    origins, targets = 6 * F.normalize(random(80, 3, seed=7), dim=1), random(80, 3, seed=8)
+    rays = RayBundle(origins, F.normalize(targets - origins, dim=1), torch.ones(80, 1))
+    rays.nears, rays.fars = torch.full((80, 1), 4.0), torch.full((80, 1), 8.0)
+    sampler, geometry = SurfaceSampler(32, 16, Opacity(rendering, opaque_end)), head.geometry()
+    found = sampler(rays, head, geometry)
+    monkeypatch.setattr(kernels, "supported", lambda *_: False)
+    torch.testing.assert_close(found, sampler(rays, head, geometry), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])

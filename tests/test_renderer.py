@@ -13,7 +13,9 @@ from torch import Tensor
 
 from privhead_ns.model.density import ALPHA
 from privhead_ns.model.field import HeadField
-from privhead_ns.model.renderer import MIN_WEIGHT, Rendered, SurfaceRenderer, may_hide_surface, surface_fraction
+from privhead_ns.model.renderer import MIN_WEIGHT, Rendered, SurfaceRenderer
+from privhead_ns.model.sampler import may_hide_surface
+from privhead_ns.model.segments import surface_fraction
 
 AABB = torch.tensor([[-1.0, -1.0, -1.0], [1.0, 1.0, 1.0]])
 RADIUS = 0.5

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
-from privhead_ns.model import kernels
+from privhead_ns.model import kernels, ray_kernels
 
 
 class FusedTrilinear(Function):
@@ -68,6 +68,39 @@ class FusedSdfAndGradient(Function):
         to_sdf = upstream.new_zeros(ctx.shape)
         kernels.run(kernels.sdf_and_gradient_to_sdf, len(to_sdf), spacing, positions, upstream.contiguous(), to_sdf)
         return to_sdf, None, None
+
+
+class FusedCrossings(Function):
+    """`segments.intersect` in one pass over the rays."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        alphas: Float[Tensor, "rays segments"],
+        sdf: Float[Tensor, "rays edges"],
+        gradient: Float[Tensor, "rays edges 3"],
+        distances: Float[Tensor, "rays edges"],
+        min_slope: float,
+        min_length: Float[Tensor, ""],
+    ) -> tuple[Tensor, ...]:
+        """Returns the fields of `Crossings`; not differentiable with respect to the distances."""
+        inputs = tuple(tensor.contiguous() for tensor in (alphas, sdf, gradient, distances))
+        ctx.save_for_backward(torch.stack([torch.tensor(min_slope), min_length]), *inputs)
+        rays, samples = len(alphas), alphas.shape[1] // 2
+        shapes = (samples,), (samples,), (samples, 3), (1,), (1,), (3,)
+        outputs = tuple(alphas.new_empty(rays, *shape) for shape in shapes)
+        kernels.run(ray_kernels.crossings, rays, *inputs, *outputs)
+        return outputs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor | None, ...]:
+        """Returns the gradients by alphas, sdf and its gradient."""
+        _, alphas, sdf, gradient, _ = ctx.saved_tensors
+        to_inputs = torch.empty_like(alphas), torch.zeros_like(sdf), torch.zeros_like(gradient)
+        arrays = *ctx.saved_tensors, *(tensor.contiguous() for tensor in upstream), *to_inputs
+        kernels.run(ray_kernels.crossings_backward, len(alphas), *arrays)
+        return *to_inputs, None, None, None
 
 
 class FusedRefinement(Function):

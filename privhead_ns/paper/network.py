@@ -110,6 +110,9 @@ class PaperField(nn.Module):
         direction_frequencies: of the viewing direction's encoding.
     """
 
+    short_steps = False
+    """Whether one thread of a CPU does a training step fastest."""
+
     def __init__(
         self,
         aabb: Float[Tensor, "2 3"],

@@ -1,4 +1,4 @@
-"""Freed memory is reused."""
+"""Freed memory is reused, and the number of threads restored."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-from privhead_ns import allocator
+from privhead_ns import cpu
 
 COUNT_FAULTS = """if True:
     import resource, torch
@@ -21,7 +22,7 @@ COUNT_FAULTS = """if True:
         step()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-KEEP = "from privhead_ns.allocator import keep_freed_memory; keep_freed_memory()"
+KEEP = "from privhead_ns.cpu import keep_freed_memory; keep_freed_memory()"
 
 
 def faults(setup: str) -> int:
@@ -36,6 +37,18 @@ def test_training_steps_reuse_freed_memory() -> None:
 
 
 def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(allocator.sys, "platform", "darwin")
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda _: pytest.fail("asked for the C library"))
-    allocator.keep_freed_memory()
+    monkeypatch.setattr(cpu.sys, "platform", "darwin")
+    monkeypatch.setattr(cpu.ctypes, "CDLL", lambda _: pytest.fail("asked for the C library"))
+    cpu.keep_freed_memory()
+
+
+@pytest.mark.parametrize(("one_thread", "expected"), [(True, 1), (False, 3)])
+def test_the_number_of_threads_is_restored(one_thread: bool, expected: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        with cpu.training_settings(one_thread):
+            assert torch.get_num_threads() == expected
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
