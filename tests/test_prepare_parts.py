@@ -17,7 +17,7 @@ from privhead_ns.capture.made_masks.cut_out import WIDE, cut_out, unsure_pixels
 from privhead_ns.capture.made_masks.upright_crop import Crop, crop_about, onto_photograph, up_direction
 from privhead_ns.errors import UserError
 from privhead_ns.prepare import faces
-from privhead_ns.prepare.declare import check_globs, declare, file_names
+from privhead_ns.prepare.declare import Declared, declare, read_globs
 from privhead_ns.prepare.frame import head_frame
 from privhead_ns.prepare.posed import PosedPhotograph
 from privhead_ns.prepare.scale import find_markers, scale_of_marker
@@ -229,25 +229,41 @@ def sources(count: int = 12, declared: bool | None = None) -> list[Source]:
 
 def test_views_from_behind_are_neutral_and_nothing_else() -> None:
     front, none = np.array([1.0, 0.0, 0.0]), np.zeros(12, bool)
-    private = declare(sources(), np.zeros(3), front, none, (), ())
+    private = declare(sources(), np.zeros(3), front, none, Declared())
     angle = np.minimum(np.arange(12), 12 - np.arange(12)) * 30
     assert private == (angle <= 115).tolist()
     seen = none.copy()
     seen[6] = True
-    assert declare(sources(), np.zeros(3), front, seen, (), ())[6]
-    assert not declare(sources(), np.zeros(3), front, seen, ("06.jpg",), ())[6]
-    assert declare(sources(), np.zeros(3), front, none, (), ("05*",))[5]
+    assert declare(sources(), np.zeros(3), front, seen, Declared())[6]
+    assert not declare(sources(), np.zeros(3), front, seen, Declared(neutral=frozenset({Path("06.jpg")})))[6]
+    assert declare(sources(), np.zeros(3), front, none, Declared(sensitive=frozenset({Path("05.jpg")})))[5]
 
 
 def test_without_a_face_all_are_sensitive_but_those_declared_neutral() -> None:
     none = np.zeros(12, bool)
-    assert all(declare(sources(), np.zeros(3), None, none, (), ()))
-    assert not any(declare(sources(declared=False), np.zeros(3), None, none, (), ()))
-    names = [file_names(source.name, source.posed.path) for source in sources()]
-    with pytest.raises(UserError, match="--neutral 'rear' matches no photograph"):
-        check_globs(names, ("rear",), ())
-    with pytest.raises(UserError, match="matches --neutral and --sensitive"):
-        check_globs(names, ("0*",), ("05.jpg",))
+    assert all(declare(sources(), np.zeros(3), None, none, Declared()))
+    assert not any(declare(sources(declared=False), np.zeros(3), None, none, Declared()))
+
+
+@pytest.mark.parametrize(
+    ("glob", "meant"),
+    [("img1*", {1, 2}), ("img[1].png", {0}), ("more/*", {2}), ("/data/back/img1.png", {1}), ("*back*", set())],
+)
+def test_globs_mean_names_and_paths_in_the_folder(glob: str, meant: set[int]) -> None:
+    data = Path("/data/back")
+    paths = [data / "img[1].png", data / "img1.png", data / "more" / "img1.jpg"]
+    if not meant:
+        with pytest.raises(UserError, match=f"--neutral {glob!r} matches no photograph".replace("*", r"\*")):
+            read_globs(paths, ["img[1]", "img1_png", "img1_jpg"], data, (glob,), ())
+        return
+    declared = read_globs(paths, ["img[1]", "img1_png", "img1_jpg"], data, (glob,), ())
+    assert declared == Declared(neutral=frozenset(paths[index] for index in meant))
+
+
+def test_no_photograph_is_declared_both_neutral_and_sensitive() -> None:
+    paths = [Path(f"raw/{i:02}.jpg") for i in range(12)]
+    with pytest.raises(UserError, match=r"05.jpg matches --neutral and --sensitive"):
+        read_globs(paths, [path.stem for path in paths], Path("raw"), ("0*",), ("05.jpg",))
 
 
 def test_the_heads_frame_has_the_face_along_x_and_up_along_z() -> None:

@@ -80,6 +80,16 @@ def test_frames_may_be_written_otherwise_as_well(tmp_path: Path, name: str) -> N
     assert matches(load_raw_capture(folder), ["images/view_0.png"], "--neutral")[0]
 
 
+def test_a_name_with_brackets_means_itself(tmp_path: Path) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    (folder / "images/view_3.png").rename(folder / "images/view_[1].png")
+    rename(folder, 3, "images/view_[1].png")
+    capture = load_raw_capture(folder)
+    expected = [index == 3 for index in range(len(capture.frames))]
+    for glob in ("view_[1].png", "images/view_[1].png"):
+        assert matches(capture, [glob], "--neutral") == expected
+
+
 def test_a_glob_that_matches_as_written_matches_nothing_else(tmp_path: Path) -> None:
     folder = write_raw_capture(tmp_path / "raw")
     (folder / "images/view_3.png").rename(folder / "images/VIEW_3.png")

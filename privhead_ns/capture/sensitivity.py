@@ -17,6 +17,8 @@ from privhead_ns.capture.raw import RawCapture
 from privhead_ns.errors import UserError
 
 Vector = tuple[float, float, float]
+Names = tuple[str, ...]
+"""Names by which globs know a photograph."""
 
 
 def classify(
@@ -75,33 +77,51 @@ def matches(capture: RawCapture, globs: Sequence[str], flag: str) -> list[bool]:
     Raises:
         UserError: if a glob matches no frame, or several ways of writing ones; `flag` names the command-line flag.
     """
-    result = [False] * len(capture.frames)
-    for glob in globs:
-        result = [one or other for one, other in zip(result, _match(capture, glob, flag), strict=True)]
-    return result
-
-
-def _match(capture: RawCapture, glob: str, flag: str) -> list[bool]:
     paths = [posixpath.normpath(frame.name.replace("\\", "/")) for frame in capture.frames]
     names = [(path, posixpath.basename(path)) for path in paths]
+    where = f"frame of {capture.folder / 'transforms.json'}"
+    return any_match(names, capture.folder, globs, flag, where)
+
+
+def any_match(names: Sequence[Names], folder: Path, globs: Sequence[str], flag: str, where: str) -> list[bool]:
+    """Returns for each photograph whether one of the globs matches one of its names.
+
+    A glob that is the name of a photograph matches that one alone, whatever brackets are in it. Otherwise as `matches`.
+
+    Args:
+        names: of each photograph; the first is its path in the folder.
+        folder: the capture's.
+        globs: what is looked for.
+        flag: the command-line flag, for messages.
+        where: names what the photographs are, for messages.
+
+    Raises:
+        UserError: if a glob matches none, or several ways of writing names.
+    """
+    found = [_match(names, folder, glob, flag, where) for glob in globs]
+    return [any(hits) for hits in zip(*found, strict=True)] if found else [False] * len(names)
+
+
+def _match(names: Sequence[Names], folder: Path, glob: str, flag: str, where: str) -> list[bool]:
     patterns = [posixpath.normpath(glob.replace("\\", "/"))]
     for resolve in (os.path.abspath, os.path.realpath):
-        path, folder = resolve(patterns[0]), resolve(capture.folder)
-        if path.startswith(folder + os.sep):
-            patterns.append(Path(path).relative_to(folder).as_posix())
+        path, inside = resolve(patterns[0]), resolve(folder)
+        if path.startswith(inside + os.sep):
+            patterns.append(Path(path).relative_to(inside).as_posix())
     for pattern in patterns:
-        found = [any(fnmatchcase(name, pattern) for name in pair) for pair in names]
-        if any(found):
-            return found
+        for same in (str.__eq__, fnmatchcase):
+            if any(found := [any(same(name, pattern) for name in alike) for alike in names]):
+                return found
+    paths = [alike[0] for alike in names]
     for pattern in patterns:
-        hits = [[name for name in pair if fnmatchcase(name.lower(), pattern.lower())] for pair in names]
+        hits = [[name for name in alike if fnmatchcase(name.lower(), pattern.lower())] for alike in names]
         if any(hits):
-            written = {_literal_ends(name, pattern) for pair in hits for name in pair[:1]}
+            written = {_literal_ends(found[0], pattern) for found in hits if found}
             if len(written) == 1 and "[" not in pattern and len({path.lower() for path in paths}) == len(set(paths)):
-                return [bool(pair) for pair in hits]
-            one = next(name for pair in hits for name in pair)
+                return [bool(found) for found in hits]
+            one = next(name for found in hits for name in found)
             raise UserError(f"{flag} {glob!r} matches {one} and others only in another case; write it in theirs.")
-    raise UserError(f"{flag} {glob!r} matches no frame of {capture.folder / 'transforms.json'}; correct it.")
+    raise UserError(f"{flag} {glob!r} matches no {where}; correct it.")
 
 
 def _literal_ends(name: str, pattern: str) -> tuple[str, str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from fnmatch import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
 
+from privhead_ns.capture.sensitivity import Names, any_match
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.faces import angles_from
 from privhead_ns.prepare.sources import Source
@@ -22,13 +23,51 @@ KNOWN_WITHIN_DEG = 100.0
 """The same where a data set says in which direction the face looks."""
 
 
+@dataclass(frozen=True)
+class Declared:
+    """Files that the person declares, by globs."""
+
+    neutral: frozenset[Path] = frozenset()
+    sensitive: frozenset[Path] = frozenset()
+
+
+def read_globs(
+    paths: Sequence[Path], names: Sequence[str], data: Path, neutral: Sequence[str], sensitive: Sequence[str]
+) -> Declared:
+    """Returns which photographs the globs of --neutral and --sensitive mean, before long work leaves some of them out.
+
+    Args:
+        paths: of all photographs.
+        names: their names without ending.
+        data: folder that their paths may be relative to.
+        neutral, sensitive: the globs.
+
+    Raises:
+        UserError: if one matches nothing, or a photograph matches both kinds.
+    """
+    known = [_names(name, path, data) for name, path in zip(names, paths, strict=True)]
+
+    def meant(globs: Sequence[str], flag: str) -> frozenset[Path]:
+        found = any_match(known, data, globs, flag, "photograph")
+        return frozenset(path for path, hit in zip(paths, found, strict=True) if hit)
+
+    declared = Declared(meant(neutral, "--neutral"), meant(sensitive, "--sensitive"))
+    if both := declared.neutral & declared.sensitive:
+        raise UserError(f"{min(both).name} matches --neutral and --sensitive; correct one of them.")
+    return declared
+
+
+def _names(name: str, path: Path, data: Path) -> Names:
+    inside = path.relative_to(data).as_posix() if path.is_relative_to(data) else path.name
+    return inside, path.name, name
+
+
 def declare(
     sources: Sequence[Source],
     centre: Float[np.ndarray, " 3"],
     direction: Float[np.ndarray, " 3"] | None,
     face_seen: Bool[np.ndarray, " n"],
-    neutral: Sequence[str],
-    sensitive: Sequence[str],
+    globs: Declared,
     within_deg: float = SENSITIVE_WITHIN_DEG,
 ) -> list[bool]:
     """Returns for each photograph whether it is sensitive.
@@ -41,11 +80,9 @@ def declare(
         centre: of the head.
         direction: in which the face looks; None if that is not known.
         face_seen: whether the detector saw a face, in each photograph.
-        neutral, sensitive: globs of file names; see `check_globs`.
+        globs: what the person declares.
         within_deg: that angle.
     """
-    names = [file_names(source.name, source.posed.path) for source in sources]
-    says_neutral, says_sensitive = ([_matches(name, globs) for name in names] for globs in (neutral, sensitive))
     angles = np.zeros(len(sources))
     if direction is not None:
         angles = angles_from(direction, centre, np.stack([source.posed.camera_to_world for source in sources]))
@@ -54,28 +91,6 @@ def declare(
         declared = source.posed.sensitive
         away = angles[index] > within_deg and declared is not True
         private = bool(face_seen[index]) or not (away or (direction is None and declared is False))
-        result.append(says_sensitive[index] or (private and not says_neutral[index]))
+        path = source.posed.path
+        result.append(path in globs.sensitive or (private and path not in globs.neutral))
     return result
-
-
-def file_names(name: str, path: Path) -> tuple[str, str, str]:
-    """Returns the names by which globs know a photograph."""
-    return name, path.name, str(path)
-
-
-def check_globs(names: Sequence[tuple[str, str, str]], neutral: Sequence[str], sensitive: Sequence[str]) -> None:
-    """Checks globs of photographs, before long work.
-
-    Raises:
-        UserError: if one matches nothing, or a photograph matches both kinds.
-    """
-    for flag, globs in (("--neutral", neutral), ("--sensitive", sensitive)):
-        for glob in globs:
-            if not any(_matches(name, (glob,)) for name in names):
-                raise UserError(f"{flag} {glob!r} matches no photograph; correct it.")
-    if both := [name[1] for name in names if _matches(name, neutral) and _matches(name, sensitive)]:
-        raise UserError(f"{both[0]} matches --neutral and --sensitive; correct one of them.")
-
-
-def _matches(names: tuple[str, str, str], globs: Sequence[str]) -> bool:
-    return any(fnmatch(name, glob) for name in names for glob in globs)

@@ -19,7 +19,7 @@ from rich.console import Console
 from privhead_ns.capture.made_masks.upright_crop import up_direction
 from privhead_ns.errors import UserError
 from privhead_ns.folders import PRIVATE, make_private
-from privhead_ns.prepare.declare import check_globs, file_names
+from privhead_ns.prepare.declare import Declared, read_globs
 from privhead_ns.prepare.given_masks import check_masks, find_masks, orientation_is_open, read_mask
 from privhead_ns.prepare.photographs import Photograph
 from privhead_ns.prepare.posed import PosedCapture
@@ -70,14 +70,16 @@ def kept_work(output_dir: Path, console: Console) -> Iterator[Path]:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def pose_photographs(data: Path, work: Path, wishes: Wishes, console: Console) -> tuple[list[Source], dict[str, str]]:
+def pose_photographs(
+    data: Path, work: Path, wishes: Wishes, console: Console
+) -> tuple[list[Source], dict[str, str], Declared]:
     """Estimates the cameras of photographs, or of a video's frames.
 
     A head that turns before a camera that stands still is recognised, and so are cameras that do not fit the given
     masks; then features of the head alone count.
 
     Returns:
-        The photographs that have cameras, and by name why others are left out.
+        The photographs that have cameras; by name why others are left out; and what --neutral and --sensitive mean.
 
     Raises:
         UserError: if pycolmap is missing, photographs or masks are wrong, or too few photographs go together.
@@ -93,7 +95,8 @@ def pose_photographs(data: Path, work: Path, wishes: Wishes, console: Console) -
     photographs, others = list_photographs(folder)
     if len(photographs) < poses.LEAST_REGISTERED:
         raise UserError(f"{data} has {len(photographs)} photographs or frames, too few for a head: {poses.ADVICE}.")
-    check_globs([file_names(photo.name, photo.path) for photo in photographs], wishes.neutral, wishes.sensitive)
+    paths, names = [photo.path for photo in photographs], [photo.name for photo in photographs]
+    declared = read_globs(paths, names, folder, wishes.neutral, wishes.sensitive)
     mask_paths = find_masks(photographs, wishes.masks)
     if mask_paths is not None:
         check_masks(photographs, mask_paths, console)
@@ -131,7 +134,7 @@ def pose_photographs(data: Path, work: Path, wishes: Wishes, console: Console) -
     posed = {source.posed.path for source in best}
     unposed = (photograph.name for photograph in photographs if photograph.path not in posed)
     left_out = dict.fromkeys(unposed, "it shares too little with the others to find its camera")
-    return best, left_out | _not_pictures(others)
+    return best, left_out | _not_pictures(others), declared
 
 
 def _not_pictures(paths: Sequence[Path]) -> dict[str, str]:

@@ -18,7 +18,7 @@ from privhead_ns.errors import UserError
 from privhead_ns.folders import check_new_folder, whole_folder
 from privhead_ns.prepare import landmarks
 from privhead_ns.prepare.choose import choose_views
-from privhead_ns.prepare.declare import KNOWN_WITHIN_DEG, SENSITIVE_WITHIN_DEG, check_globs, declare, file_names
+from privhead_ns.prepare.declare import KNOWN_WITHIN_DEG, SENSITIVE_WITHIN_DEG, Declared, declare, read_globs
 from privhead_ns.prepare.faces import Face, find_face
 from privhead_ns.prepare.frame import SAME, Frame, head_frame
 from privhead_ns.prepare.posed import PosedCapture
@@ -63,11 +63,11 @@ def prepare(data: Path, output_dir: Path, wishes: Wishes, console: Console) -> P
     with kept_work(output_dir, console) as work, whole_folder(output_dir) as folder:
         if captured is not None:
             sources, left_out = posed_sources(captured), {}
-            names = [file_names(source.name, source.posed.path) for source in sources]
-            check_globs(names, wishes.neutral, wishes.sensitive)
+            paths, names = [source.posed.path for source in sources], [source.name for source in sources]
+            declared = read_globs(paths, names, data, wishes.neutral, wishes.sensitive)
         else:
-            sources, left_out = pose_photographs(data, work, wishes, console)
-        return _write(folder, output_dir, sources, left_out, captured, wishes, console)
+            sources, left_out, declared = pose_photographs(data, work, wishes, console)
+        return _write(folder, output_dir, sources, left_out, declared, captured, wishes, console)
 
 
 def _write(
@@ -75,6 +75,7 @@ def _write(
     output_dir: Path,
     sources: Sequence[Source],
     left_out: dict[str, str],
+    declared: Declared,
     captured: PosedCapture | None,
     wishes: Wishes,
     console: Console,
@@ -91,7 +92,7 @@ def _write(
     direction, within = None if face is None else face.direction, SENSITIVE_WITHIN_DEG
     if captured is not None and captured.head.face_direction is not None:
         direction, within = captured.head.face_direction, KNOWN_WITHIN_DEG
-    private = declare(sources, sphere.center, direction, face_seen, wishes.neutral, wishes.sensitive, within)
+    private = declare(sources, sphere.center, direction, face_seen, declared, within)
     if (mm_per_unit := _scale(sources, face, wishes)) is None and captured is not None:
         mm_per_unit = captured.mm_per_unit
     frame = SAME if captured is not None else head_frame(sphere, up, direction)

@@ -55,19 +55,13 @@ class PrepareSummary:
         return f"No masks could be made: training works without, and less well; give some {where}."
 
     def _sensitive(self) -> str:
-        sensitive = self.photographs - len(self.neutral)
         names = ", ".join(self.neutral[:NAMED]) + (" …" if len(self.neutral) > NAMED else "")
+        counts = f"{self.photographs - len(self.neutral)} of {self.photographs} are sensitive"
+        counts += f", neutral are {names}." if names else "."
         if self.captured is not None and self.captured.head.face_direction is not None:
-            return f"The data set says where the face looks: {sensitive} of {self.photographs} are sensitive" + (
-                f", neutral are {names}." if names else "."
-            )
-        if self.face_views == 0:
-            how = "" if is_installed() else f" (mediapipe finds it: {INSTALL})"
-            return (
-                f"The direction of the face is unknown{how}: {sensitive} photographs count as sensitive. Declare those "
-                "that show no face with --neutral GLOB."
-            )
-        return (
-            f"The face was found in {self.face_views} photographs: {sensitive} of {self.photographs} are sensitive"
-            + (f", neutral are {names}." if names else ".")
-        )
+            return f"The data set says where the face looks: {counts}"
+        if self.face_views > 0:
+            return f"The face was found in {self.face_views} photographs: {counts}"
+        how = "" if is_installed() else f" (mediapipe finds it: {INSTALL})"
+        advice = "" if names else " Declare those that show no face with --neutral GLOB."
+        return f"The direction of the face is unknown{how}: {counts}{advice}"
