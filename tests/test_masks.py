@@ -166,3 +166,13 @@ def test_stored_masks_of_label_values(tmp_path: Path) -> None:
     for frame in load_protected_capture(tmp_path / "out").frames:
         assert frame.mask_path is not None
         np.testing.assert_array_equal(read_mask(frame.mask_path), disc() / 255)
+
+
+def test_masks_of_another_resolution_are_brought_to_that_of_their_photographs(tmp_path: Path) -> None:
+    expected = write_raw_capture(tmp_path / "raw")
+    folder = write_raw_capture(tmp_path / "larger")
+    for index in range(6):
+        Image.fromarray(disc()).resize((96, 96), Image.Resampling.NEAREST).save(folder / f"masks/view_{index}.png")
+    frames, others = load_raw_capture(folder).frames, load_raw_capture(expected).frames
+    for frame, other in zip(frames, others, strict=True):
+        np.testing.assert_array_equal(read_image(frame)[1], read_image(other)[1])

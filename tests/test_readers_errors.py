@@ -132,7 +132,7 @@ MISTAKES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "sensitive in words": (frame(sensitive="no"), "'sensitive' must be true or false"),
     "another shape": (
         then(top(), lambda f: draw(f / "images/2.png", (16, 16))),
-        r"16x12 pixels.*images/2.png has 16x16",
+        r"images/2.png is 16x16 pixels.*has 16x12",
     ),
     "not a picture": (
         then(top(), lambda f: (f / "images/2.png").write_bytes(b"no picture")),

@@ -137,5 +137,14 @@ def _cut_at_half(
 
 def enlarged(mask: Bool[np.ndarray, "height width"], width: int, height: int) -> UInt8[np.ndarray, "rows columns"]:
     """Returns a mask at the resolution of its photograph, 255 on the head."""
-    shape = cv2.resize(mask.astype(np.uint8) * 255, (width, height), interpolation=cv2.INTER_LINEAR)
-    return np.where(shape > 127, 255, 0).astype(np.uint8)
+    return resized_shape(mask.astype(np.uint8) * 255, width, height)
+
+
+def resized_shape(
+    shape: UInt8[np.ndarray, "height width"], width: int, height: int
+) -> UInt8[np.ndarray, "rows columns"]:
+    """Returns a mask of 0 and 255 at another resolution, cut at half."""
+    if shape.shape == (height, width):
+        return shape
+    interpolation = cv2.INTER_AREA if width < shape.shape[1] else cv2.INTER_LINEAR
+    return np.where(cv2.resize(shape, (width, height), interpolation=interpolation) > 127, 255, 0).astype(np.uint8)

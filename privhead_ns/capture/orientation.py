@@ -17,7 +17,14 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from privhead_ns.capture.hull import View
-from privhead_ns.capture.picture_files import INVERSE, TRANSPOSING, UPRIGHT, oriented_size, size_and_orientation
+from privhead_ns.capture.picture_files import (
+    INVERSE,
+    TRANSPOSING,
+    UPRIGHT,
+    oriented_size,
+    same_shape,
+    size_and_orientation,
+)
 from privhead_ns.capture.raw import RawFrame, read_image
 from privhead_ns.capture.undistort import undistort_and_resize
 from privhead_ns.errors import UserError
@@ -48,8 +55,8 @@ def orient(frames: Sequence[RawFrame], path: Path, agreement: Agreement) -> tupl
     """Scales the intrinsics to the photographs' resolution, and decides how photographs and masks are turned.
 
     Args:
-        frames: as transforms.json lists them.
-        path: transforms.json, for messages.
+        frames: as listed.
+        path: the file or folder that lists them, for messages.
         agreement: compares silhouettes with their hull.
 
     Raises:
@@ -66,15 +73,15 @@ def _fit(frame: RawFrame) -> Fitted:
         return Fitted(frame, UPRIGHT, open=False)
     stored, exif = header
     wanted = frame.intrinsics.width, frame.intrinsics.height
-    fits_stored, fits_upright = _same_shape(stored, wanted), _same_shape(oriented_size(stored, exif), wanted)
+    fits_stored, fits_upright = same_shape(stored, wanted), same_shape(oriented_size(stored, exif), wanted)
     if not (fits_stored or fits_upright):
         mend = (
             "it seems to lie on its side: turn it, or exchange w with h, fl_x with fl_y and cx with cy"
-            if _same_shape((stored[1], stored[0]), wanted)
+            if same_shape((stored[1], stored[0]), wanted)
             else "it was cropped or is another camera's: give the photograph that the camera was calibrated on"
         )
         raise UserError(
-            f"The image {frame.image_path} is {stored[0]}x{stored[1]} pixels, but transforms.json says "
+            f"The image {frame.image_path} is {stored[0]}x{stored[1]} pixels, but its camera has "
             f"{wanted[0]}x{wanted[1]}, which is another shape; {mend}."
         )
     orientation = UPRIGHT if fits_stored else exif
@@ -90,19 +97,13 @@ def _fit(frame: RawFrame) -> Fitted:
 
 
 def _mask_orientation(frame: RawFrame, size: tuple[int, int], exif: int) -> int:
-    """Returns the orientation that gives a mask the size of its photograph."""
+    """Returns the orientation that gives a mask the shape of its photograph."""
     header = size_and_orientation(frame.mask_path) if frame.mask_path is not None else None
-    if header is None or header[0] == size or exif not in TRANSPOSING:
+    if header is None or same_shape(header[0], size) or exif not in TRANSPOSING:
         return UPRIGHT
     # stored like the photograph where that is turned, else upright beside a photograph that is not
-    return exif if size_and_orientation(frame.image_path) == (header[0], exif) else INVERSE.get(exif, exif)
-
-
-def _same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Returns whether one picture can be a resized version of another: each side is rounded by less than a pixel."""
-    lowest = max((side - 1) / whole for side, whole in zip(size, other, strict=True))
-    highest = min((side + 1) / whole for side, whole in zip(size, other, strict=True))
-    return lowest < highest
+    photograph = size_and_orientation(frame.image_path)
+    return exif if photograph is not None and same_shape(header[0], photograph[0]) else INVERSE.get(exif, exif)
 
 
 def _decide(fitted: Sequence[Fitted], path: Path, agreement: Agreement) -> list[RawFrame]:

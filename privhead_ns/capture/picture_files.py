@@ -105,6 +105,13 @@ def oriented_size(size: tuple[int, int], orientation: int) -> tuple[int, int]:
     return (size[1], size[0]) if orientation in TRANSPOSING else size
 
 
+def same_shape(size: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Returns whether one picture can be a resized version of another: each side is rounded by less than a pixel."""
+    lowest = max((side - 1) / whole for side, whole in zip(size, other, strict=True))
+    highest = min((side + 1) / whole for side, whole in zip(size, other, strict=True))
+    return lowest < highest
+
+
 def decode(path: Path, role: str, orientation: int) -> Image.Image:
     """Decodes an image and applies the given EXIF orientation instead of its own.
 

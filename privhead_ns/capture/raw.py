@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from privhead_ns.capture.camera import Intrinsics, frame_origin
-from privhead_ns.capture.masks import alpha_shape, enlarged, mask_shape
-from privhead_ns.capture.picture_files import UPRIGHT, decode
+from privhead_ns.capture.masks import alpha_shape, enlarged, mask_shape, resized_shape
+from privhead_ns.capture.picture_files import UPRIGHT, decode, same_shape
 from privhead_ns.capture.transforms import (
     capture_folder,
     read_frames,
@@ -124,12 +124,18 @@ def read_image(frame: RawFrame) -> tuple[UInt8[np.ndarray, "height width 3"], UI
 
     Raises:
         UserError: if a file is broken, of a format that is not read, or of another size than the camera, or a mask is
-            no shape.
+            no shape, or of another shape than its photograph.
     """
-    image = _decode(frame.image_path, frame, "image")
+    image = decode(frame.image_path, "image", frame.orientation)
+    camera = frame.intrinsics
+    if image.size != (camera.width, camera.height):
+        raise UserError(
+            f"The image {frame.image_path} is {image.width}x{image.height} pixels, but its camera has "
+            f"{camera.width}x{camera.height}; resize the image."
+        )
     coverage = None if frame.ignore_alpha else alpha_shape(image, f"The alpha channel of {frame.name}")
     if frame.mask_path is not None:
-        mask = mask_shape(_decode(frame.mask_path, frame, "mask"), f"The mask of {frame.name}, {frame.mask_path},")
+        mask = _read_shape(frame.mask_path, frame, f"The mask of {frame.name}, {frame.mask_path},")
         coverage = mask if coverage is None else np.minimum(coverage, mask)
     if frame.made is not None:
         coverage = enlarged(frame.made.head, image.width, image.height)
@@ -141,14 +147,14 @@ def read_unsure(frame: RawFrame) -> Bool[np.ndarray, "height width"] | None:
     """Returns where a photograph's mask is unreliable; None if all of it is reliable.
 
     Raises:
-        UserError: if the file is broken, of another size than the photograph, or no shape.
+        UserError: if the file is broken, of another shape than the photograph, or no mask.
     """
     if frame.made is not None:
         size = frame.intrinsics.width, frame.intrinsics.height
         return enlarged(frame.made.unsure, *size) > 0 if frame.made.unsure.any() else None
     if frame.known_path is None:
         return None
-    return mask_shape(_decode(frame.known_path, frame, "mask"), f"{frame.known_path}, of {frame.name},") == 0
+    return _read_shape(frame.known_path, frame, f"{frame.known_path}, of {frame.name},") == 0
 
 
 def _read_frame(content: dict[str, Any], frame: dict[str, Any], path: Path) -> RawFrame:
@@ -238,15 +244,19 @@ def _read_scale(content: dict[str, Any], path: Path) -> float | None:
     return None
 
 
-def _decode(path: Path, frame: RawFrame, role: Literal["image", "mask"]) -> Image.Image:
-    picture = decode(path, role, frame.orientation if role == "image" else frame.mask_orientation)
-    expected = frame.intrinsics.width, frame.intrinsics.height
-    if picture.size != expected:
+def _read_shape(path: Path, frame: RawFrame, where: str) -> UInt8[np.ndarray, "height width"]:
+    """Reads a mask, at the resolution of its photograph.
+
+    Raises:
+        UserError: if it is broken, no shape, or of another shape than the photograph.
+    """
+    picture, camera = decode(path, "mask", frame.mask_orientation), frame.intrinsics
+    if not same_shape(picture.size, (camera.width, camera.height)):
         raise UserError(
-            f"The {role} {path} is {picture.width}x{picture.height} pixels, but its "
-            f"{'camera' if role == 'image' else 'photograph'} has {expected[0]}x{expected[1]}; resize the {role}."
+            f"The mask {path} is {picture.width}x{picture.height} pixels, but its photograph has "
+            f"{camera.width}x{camera.height}, which is another shape; give the mask of this photograph."
         )
-    return picture
+    return resized_shape(mask_shape(picture, where), camera.width, camera.height)
 
 
 def to_grey(image: Image.Image) -> Image.Image:

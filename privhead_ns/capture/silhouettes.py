@@ -218,10 +218,17 @@ def overlap(a: Bool[np.ndarray, "height width"], b: Bool[np.ndarray, "height wid
     return float(np.count_nonzero(a & b) / max(np.count_nonzero(a | b), 1))
 
 
-def check_outline(silhouette: UInt8[np.ndarray, "height width"], name: str) -> None:
+def check_outline(
+    silhouette: UInt8[np.ndarray, "height width"], name: str, instead: str = ", or pass --ignore-masks"
+) -> None:
     """Checks one silhouette by itself.
 
     A head may be cut by three sides of its picture; what runs along nearly all of the border masks nothing.
+
+    Args:
+        silhouette: above 0 on the head.
+        name: of the photograph, for messages.
+        instead: what else the user may do, for messages.
 
     Raises:
         UserError: if it is empty, or covers the border all round.
@@ -233,7 +240,7 @@ def check_outline(silhouette: UInt8[np.ndarray, "height width"], name: str) -> N
     if border > BORDER:
         raise UserError(
             f"The mask of {name} covers {border:.0%} of the picture's border: it seems to be inverted, or masks "
-            "nothing; make it white on the head and black elsewhere, or pass --ignore-masks."
+            f"nothing; make it white on the head and black elsewhere{instead}."
         )
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 from rich.console import Console
 
-from privhead_ns.capture.masks import alpha_shape, mask_shape
+from privhead_ns.capture.masks import alpha_shape, mask_shape, resized_shape
 from privhead_ns.capture.picture_files import TURNS, UPRIGHT, decode, oriented_size, size_and_orientation
 from privhead_ns.capture.silhouettes import BORDER
 from privhead_ns.errors import UserError
@@ -40,7 +39,7 @@ def find_masks(photographs: Sequence[Photograph], folder: Path | None) -> list[P
         UserError: if some photographs have one and some do not.
     """
     if folder is None:
-        found = [photograph.path if _has_alpha(photograph) else None for photograph in photographs]
+        found = [photograph.path if has_alpha(photograph.path) else None for photograph in photographs]
         if not any(found):
             return None
     elif not folder.is_dir():
@@ -112,13 +111,7 @@ def read_mask(
         turned = _is_turned(photograph, shape.shape[1], shape.shape[0], path, sensor_orientation)
     if turned and photograph.orientation in TURNS:
         shape = np.asarray(Image.fromarray(shape).transpose(TURNS[photograph.orientation]))
-    return resized_mask(shape, size)
-
-
-def resized_mask(shape: UInt8[np.ndarray, "height width"], size: tuple[int, int]) -> UInt8[np.ndarray, "rows columns"]:
-    """Returns a mask of 0 and 255 at another width and height, cut at half."""
-    share = cv2.resize(shape.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    return np.where(share >= 127.5, 255, 0).astype(np.uint8)
+    return resized_shape(shape, *size)
 
 
 def orientation_is_open(photographs: Sequence[Photograph], paths: Sequence[Path]) -> bool:
@@ -152,9 +145,10 @@ def _fits(size: tuple[int, int], width: int, height: int) -> bool:
     return abs(size[0] * height / (size[1] * width) - 1) <= SHAPE
 
 
-def _has_alpha(photograph: Photograph) -> bool:
-    with Image.open(photograph.path) as image:
-        return alpha_shape(image, f"The alpha channel of {photograph.path.name}") is not None
+def has_alpha(path: Path) -> bool:
+    """Returns whether a photograph's alpha channel masks something."""
+    with Image.open(path) as image:
+        return alpha_shape(image, f"The alpha channel of {path.name}") is not None
 
 
 def _mask_of(photograph: Photograph, folder: Path) -> Path | None:

@@ -11,6 +11,7 @@ import trimesh
 from jaxtyping import Float, Int
 
 from privhead_ns.capture.camera import Intrinsics, PosedCamera
+from privhead_ns.capture.picture_files import UPRIGHT
 
 
 @dataclass(frozen=True)
@@ -18,11 +19,11 @@ class PosedPhotograph:
     """One photograph, its camera and what is known of it."""
 
     path: Path
-    """The picture; it may lie anywhere, and its pixels as stored are what the camera sees."""
+    """The picture; it may lie anywhere."""
     camera_to_world: Float[np.ndarray, "4 4"]
     """OpenGL convention: x right, y up, the camera looks along -z."""
     intrinsics: Intrinsics
-    """Of the picture at its own resolution, with Brown's distortion."""
+    """Of the picture as the camera sees it, at its own resolution, with Brown's distortion."""
     fisheye: tuple[float, float, float, float] | None = None
     """Equidistant distortion k1 to k4 of OpenCV's fisheye model, in place of Brown's; None for other lenses."""
     mask_path: Path | None = None
@@ -30,6 +31,9 @@ class PosedPhotograph:
     """A mask that is black where `mask_path` is not to be believed; None where all of it is."""
     sensitive: bool | None = None
     """What the source declares; None where it says nothing."""
+    orientation: int = UPRIGHT
+    mask_orientation: int = UPRIGHT
+    """EXIF orientations by which the stored pixels are turned to be what the camera sees; 1 where they are that."""
 
     @property
     def camera(self) -> PosedCamera:

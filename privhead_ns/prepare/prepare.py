@@ -26,7 +26,7 @@ from privhead_ns.prepare.posing import kept_work, pose_photographs
 from privhead_ns.prepare.readers.detect import read_posed
 from privhead_ns.prepare.scale import find_markers, scale_of_marker, scale_of_pupils
 from privhead_ns.prepare.sheet import save_sheet
-from privhead_ns.prepare.silhouettes import WORKING_SIDE, given_silhouettes
+from privhead_ns.prepare.silhouettes import WORKING_SIDE, check_outlines, given_silhouettes
 from privhead_ns.prepare.sources import Source, posed_sources, save_picture
 from privhead_ns.prepare.summary import PrepareSummary
 from privhead_ns.prepare.truth import write_truth
@@ -63,6 +63,7 @@ def prepare(data: Path, output_dir: Path, wishes: Wishes, console: Console) -> P
     with kept_work(output_dir, console) as work, whole_folder(output_dir) as folder:
         if captured is not None:
             sources, left_out = posed_sources(captured), {}
+            check_outlines(sources, console)
             paths, names = [source.posed.path for source in sources], [source.name for source in sources]
             declared = read_globs(paths, names, data, wishes.neutral, wishes.sensitive)
         else:
@@ -84,7 +85,7 @@ def _write(
         pictures = [reduced_picture(source.rgb(), WORKING_SIDE) for source in remaining]
     up = up_direction(np.stack([source.posed.camera_to_world for source in sources]))
     silhouettes, made = _silhouettes(sources, pictures, up, console)
-    keep = _agreeing(sources, silhouettes, left_out, made)
+    keep = _agreeing(sources, silhouettes, left_out, _mend(made, captured is not None))
     sources, pictures, silhouettes = _only(keep, sources, pictures, silhouettes)
     cameras = [source.posed.camera for source in sources]
     sphere = first_sphere(cameras) if silhouettes is None else silhouettes.body.sphere
@@ -149,8 +150,19 @@ def _silhouettes(
     return silhouettes, False
 
 
+def _mend(made: bool, posed: bool) -> tuple[str, str]:
+    """Returns what masks are called where they do not fit, and what to do."""
+    what = "the masks that were made" if made else "the masks"
+    if posed:
+        return what, "check that masks are white on the head, and that each pose and mask belongs to its photograph"
+    return what, (
+        "give good masks with --masks; if the head turned while the room stood still, photograph it before a plain "
+        "background"
+    )
+
+
 def _agreeing(
-    sources: Sequence[Source], silhouettes: Silhouettes | None, left_out: dict[str, str], made: bool
+    sources: Sequence[Source], silhouettes: Silhouettes | None, left_out: dict[str, str], mend: tuple[str, str]
 ) -> list[int]:
     """Returns the photographs whose silhouettes fit those of the others, and notes the others as left out.
 
@@ -169,11 +181,9 @@ def _agreeing(
     ]
     while broken := judge([views[index] for index in kept]).broken:
         if len(sources) - len(kept) >= max(2, MOST_LEFT_OUT * len(sources)):
-            what = "the masks that were made" if made else "the masks"
             raise UserError(
-                f"In more than {len(sources) - len(kept)} of {len(sources)} photographs {what} do not fit those of the "
-                "others, so cameras or masks are wrong: give good masks with --masks; if the head turned while the "
-                "room stood still, photograph it before a plain background."
+                f"In more than {len(sources) - len(kept)} of {len(sources)} photographs {mend[0]} do not fit those of "
+                f"the others, so cameras or masks are wrong: {mend[1]}."
             )
         wrong = [kept[place] for place in broken[: max(1, len(broken) // 3)]]
         kept = [index for index in kept if index not in wrong]

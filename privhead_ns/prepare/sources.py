@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from privhead_ns.capture.made_masks.upright_crop import Mask, Picture
-from privhead_ns.capture.masks import mask_shape
-from privhead_ns.capture.picture_files import UPRIGHT, decode
+from privhead_ns.capture.masks import resized_shape
+from privhead_ns.capture.raw import RawFrame, read_image, read_unsure
 from privhead_ns.errors import UserError
-from privhead_ns.prepare.given_masks import read_mask, resized_mask
+from privhead_ns.prepare.given_masks import has_alpha, read_mask
 from privhead_ns.prepare.photographs import Photograph, unique_names
 from privhead_ns.prepare.pinhole import undistort_fisheye
 from privhead_ns.prepare.posed import PosedCapture, PosedPhotograph
@@ -60,46 +59,55 @@ def posed_sources(capture: PosedCapture) -> list[Source]:
     """Returns the sources of a capture that another program posed; fisheye pictures become those of a pinhole.
 
     Raises:
-        UserError: if some photographs have a mask and some do not.
+        UserError: if some photographs have a mask, or an alpha channel that is one, and some do not.
     """
-    masked = [photograph.mask_path is not None for photograph in capture.photographs]
+    masked = [photo.mask_path is not None or has_alpha(photo.path) for photo in capture.photographs]
     if any(masked) and not all(masked):
         name = capture.photographs[masked.index(False)].path
         raise UserError(f"{name} has no mask, but other photographs have one: add it, or remove the photograph.")
     names = unique_names([photograph.path for photograph in capture.photographs])
-    return [_posed_source(name, photo) for name, photo in zip(names, capture.photographs, strict=True)]
+    return [_posed_source(name, photo, any(masked)) for name, photo in zip(names, capture.photographs, strict=True)]
 
 
 def _mask_reader(photograph: Photograph, path: Path, sensor_orientation: bool) -> Callable[[tuple[int, int]], Mask]:
     return lambda size: read_mask(photograph, path, sensor_orientation, size)
 
 
-def _posed_source(name: str, photograph: PosedPhotograph) -> Source:
+def _posed_source(name: str, photograph: PosedPhotograph, masked: bool) -> Source:
     lens, fisheye = photograph.intrinsics, photograph.fisheye
+    frame = RawFrame(
+        photograph.path.name,
+        photograph.path,
+        photograph.mask_path,
+        photograph.known_path,
+        lens,
+        photograph.camera_to_world,
+        photograph.sensitive,
+        photograph.orientation,
+        photograph.mask_orientation,
+    )
+
+    def as_pinhole(pixels: np.ndarray) -> np.ndarray:
+        return pixels if fisheye is None else undistort_fisheye(pixels, lens, fisheye)[0]
 
     def rgb() -> Picture:
-        picture = np.asarray(decode(photograph.path, "photograph", UPRIGHT).convert("RGB"))
-        return picture if fisheye is None else undistort_fisheye(picture, lens, fisheye)[0]
+        return as_pinhole(read_image(replace(frame, mask_path=None, ignore_alpha=True))[0])
 
-    def read(path: Path, size: tuple[int, int]) -> Mask:
-        shape = resized_mask(mask_shape(decode(path, "mask", UPRIGHT), f"The mask {path}"), (lens.width, lens.height))
-        if fisheye is not None:
-            shape = undistort_fisheye(shape, lens, fisheye)[0]
-        return resized_mask(shape, size)
+    def mask(size: tuple[int, int]) -> Mask:
+        shape = read_image(frame)[1]
+        assert shape is not None
+        return resized_shape(as_pinhole(shape), *size)
 
-    def reader(path: Path | None) -> Callable[[tuple[int, int]], Mask] | None:
-        return None if path is None else partial(read, path)
+    def known(size: tuple[int, int]) -> Mask:
+        unsure = read_unsure(frame)
+        assert unsure is not None
+        return resized_shape(as_pinhole(np.where(unsure, 0, 255).astype(np.uint8)), *size)
 
     pinhole = photograph
     if fisheye is not None:
         blank = np.zeros((lens.height, lens.width), np.uint8)
-        pinhole = PosedPhotograph(
-            photograph.path,
-            photograph.camera_to_world,
-            undistort_fisheye(blank, lens, fisheye)[2],
-            sensitive=photograph.sensitive,
-        )
-    return Source(name, pinhole, rgb, reader(photograph.mask_path), reader(photograph.known_path))
+        pinhole = replace(photograph, intrinsics=undistort_fisheye(blank, lens, fisheye)[2], fisheye=None)
+    return Source(name, pinhole, rgb, mask if masked else None, known if photograph.known_path is not None else None)
 
 
 def save_picture(path: Path, pixels: np.ndarray) -> None:
