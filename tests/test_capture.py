@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import skimage.data
+from other_captures import keys
 from PIL import Image
 from raw_folder import FOCAL, SIZE, disc, edit, photograph, rename, ring, write_raw_capture
 
@@ -173,3 +177,37 @@ def test_poses_tell_which_way_up_a_photograph_is() -> None:
     for turn, pose in enumerate(around):
         pose[:3, :3] = cv2.Rodrigues(np.array([0, 0, turn * np.pi / 2]))[0]
     assert upright_turns(around) == [(0, 1, 2, 3)] * 4
+
+
+def angle(content: dict) -> None:
+    for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"):
+        content.pop(key)
+    content["camera_angle_x"] = 2 * math.atan(16 / 48)
+
+
+def names(change: Callable[[str], str]) -> Callable[[dict], None]:
+    return lambda content: [frame.update(file_path=change(frame["file_path"])) for frame in content["frames"]]
+
+
+WAYS: dict[str, Callable[[dict], Any]] = {
+    "field of view": angle,
+    "one focal length": lambda content: content.pop("fl_y"),
+    "no camera model": lambda content: content.update(camera_model=None),
+    "no ending": names(lambda name: name[:-4]),
+    "backslashes": names(lambda name: name.replace("/", "\\")),
+    "another machine": names(lambda name: f"/home/else/raw/{name}"),
+    "3x4 poses": lambda content: [
+        frame.update(transform_matrix=frame["transform_matrix"][:3]) for frame in content["frames"]
+    ],
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_other_ways_to_write_transforms_mean_the_same(tmp_path: Path, way: str) -> None:
+    folder = write_raw_capture(tmp_path / "raw")
+    expected = load_raw_capture(folder).frames
+    edit(folder, WAYS[way])
+    for frame, other in zip(load_raw_capture(folder).frames, expected, strict=True):
+        assert frame.image_path == other.image_path
+        assert keys(frame.intrinsics) == pytest.approx(keys(other.intrinsics))
+        np.testing.assert_array_equal(frame.camera_to_world, other.camera_to_world)

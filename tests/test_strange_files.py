@@ -87,7 +87,7 @@ PROTECTED = {
     "a pipe for a view": (pipe(VIEW), "There is no file"),
     "a pipe for a mask": (pipe("masks/002.png"), "There is no file"),
     "a huge box": (lambda folder: edit(folder, lambda c: c["privhead"].update(aabb=[[-(10**400)] * 3] * 2)), "aabb"),
-    "a huge pose": (frame(transform_matrix=[[10**400] * 4] * 4), "must be 4x4 numbers"),
+    "a huge pose": (frame(transform_matrix=[[10**400] * 4] * 4), "must be 4x4 or 3x4 numbers"),
     "a far pose": (frame(transform_matrix=[[1, 0, 0, 1e200], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]), "too large"),
     "a focal length near zero": (frame(fl_x=1e-320), "fl_x must be above zero"),
 }  # fmt: skip
@@ -107,7 +107,7 @@ def test_protected_captures(tmp_path: Path, whole: Path, kind: str) -> None:
 RAW = {
     "deep": (text("[" * 100_000), "nested too deeply"),
     "a huge number": (top(fl_x=10**400), "fl_x must be a finite number"),
-    "a huge pose": (frame(transform_matrix=[[10**400] * 4] * 4), "must be 4x4 numbers"),
+    "a huge pose": (frame(transform_matrix=[[10**400] * 4] * 4), "must be 4x4 or 3x4 numbers"),
     "no path": (frame(mask_path="a\0b"), r"lists files that do not exist: .*a\\x00b"),
     "a path too long": (frame(file_path="a" * 5000), "lists files that do not exist"),
     "a name of two lines": (frame(file_path="a\nb\x1b[2J\u2028"), r"a\\nb\\x1b\[2J\\u2028"),

@@ -146,3 +146,16 @@ def decode(path: Path, role: str, orientation: int) -> Image.Image:
     if picture.mode == "F":
         raise UserError(f"The {role} {path} holds floating-point values; convert it to 8 bits a channel.")
     return picture.transpose(TURNS[orientation]) if orientation in TURNS else picture
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Returns width and height of a picture as stored.
+
+    Raises:
+        UserError: if it is no picture that can be read.
+    """
+    header = size_and_orientation(path)
+    if header is None:
+        decode(path, "image", UPRIGHT)  # says what is wrong
+        raise UserError(f"The image {path} cannot be read; convert it to PNG or JPEG.")
+    return header[0]

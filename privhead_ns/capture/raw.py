@@ -11,29 +11,21 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from privhead_ns.capture.camera import Intrinsics, frame_origin
+from privhead_ns.capture.lens import frame_entry, read_lens
+from privhead_ns.capture.listed_files import locate, refuse_missing
 from privhead_ns.capture.masks import alpha_shape, enlarged, mask_shape, resized_shape
-from privhead_ns.capture.picture_files import UPRIGHT, decode, same_shape
+from privhead_ns.capture.picture_files import UPRIGHT, decode, picture_size, same_shape
 from privhead_ns.capture.transforms import (
     capture_folder,
     read_frames,
-    read_number,
     read_points,
     read_pose,
     read_positive,
-    read_size,
 )
 from privhead_ns.errors import UserError
-from privhead_ns.text_files import is_file, read_json
+from privhead_ns.text_files import read_json
 
-DISTORTION_KEYS = ("k1", "k2", "p1", "p2", "k3")
-"""Brown's radial and tangential coefficients in OpenCV's order."""
-LIST_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
-"""Their order in Nerfstudio's `distortion_params`."""
-PINHOLES = ("PINHOLE", "SIMPLE_PINHOLE")
-CAMERA_MODELS = ("OPENCV", "RADIAL", "SIMPLE_RADIAL", *PINHOLES)
 MASK_KEYS = ("mask_path", "known_path")
-NAMED = 5
-"""Missing files that an error names; the others it counts."""
 
 
 @dataclass(frozen=True)
@@ -106,9 +98,10 @@ def load_raw_capture(folder: Path) -> RawCapture:
     content = read_json(path)
     if "privhead" in content:
         raise UserError(f"{folder} is protected already; give --data the folder of the original photographs.")
-    entries = read_frames(content, path)
-    _check_files(entries, path)
-    frames = [_read_frame(content, frame, path) for frame in entries]
+    missing: list[str] = []
+    found = [_read_frame(content, frame, path, missing) for frame in read_frames(content, path)]
+    refuse_missing(missing, path)
+    frames = [frame for frame in found if frame is not None]
     origin = frame_origin(np.stack([frame.camera_to_world for frame in frames]))
     for frame in frames:
         frame.camera_to_world[:3, 3] -= origin
@@ -157,81 +150,29 @@ def read_unsure(frame: RawFrame) -> Bool[np.ndarray, "height width"] | None:
     return _read_shape(frame.known_path, frame, f"{frame.known_path}, of {frame.name},") == 0
 
 
-def _read_frame(content: dict[str, Any], frame: dict[str, Any], path: Path) -> RawFrame:
+def _read_frame(content: dict[str, Any], frame: dict[str, Any], path: Path, missing: list[str]) -> RawFrame | None:
+    """Returns what one frame says; None if a file that it names is missing, which is added to `missing`."""
     name = frame["file_path"]
     where = f"{path}: frame {name}"
     sensitive = frame.get("sensitive")
     if not isinstance(sensitive, bool | None):
         raise UserError(f"{where}: 'sensitive' must be true or false, not {sensitive!r}.")
-    masks: dict[str, Path | None] = {}
     for key in MASK_KEYS:
         if not isinstance(file := frame.get(key), str | None):
             raise UserError(f"{where}: {key} must be a file's name, not {file!r}.")
-        masks[key] = path.parent / file if file else None
-    return RawFrame(
-        name=name,
-        image_path=path.parent / name,
-        mask_path=masks["mask_path"],
-        known_path=masks["known_path"],
-        intrinsics=_read_intrinsics(content | frame, where),
-        camera_to_world=read_pose(frame, where),
-        sensitive=sensitive,
-    )
-
-
-def _check_files(entries: list[dict[str, Any]], path: Path) -> None:
-    """Checks that all photographs and masks exist.
-
-    Raises:
-        UserError: if not; names the first `NAMED` of them.
-    """
-    listed = [entry[key] for entry in entries for key in ("file_path", *MASK_KEYS) if isinstance(entry.get(key), str)]
-    missing = [str(path.parent / name) for name in listed if name and not is_file(path.parent / name)]
-    if missing:
-        more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
-        names = ", ".join(missing[:NAMED]) + more
-        raise UserError(f"{path} lists files that do not exist: {names}; restore them or drop their frames.")
-
-
-def _read_intrinsics(entry: dict[str, Any], where: str) -> Intrinsics:
-    model = entry.get("camera_model", "OPENCV")
-    if entry.get("is_fisheye") or "FISHEYE" in str(model).upper():
+    wanted = [name, *(frame.get(key) or "" for key in MASK_KEYS)]
+    image, mask, known = (locate(path.parent, one) if one else None for one in wanted)
+    absent = [one for one, file in zip(wanted, (image, mask, known), strict=True) if one and file is None]
+    if image is None or absent:
+        missing += [str(path.parent / one) for one in absent]
+        return None
+    intrinsics, fisheye = read_lens(frame_entry(content, frame), picture_size(image), where)
+    if fisheye is not None:
         raise UserError(
-            f"{where}: the camera is a fisheye, which is not supported, only OPENCV and PINHOLE are; undistort the "
-            "images to a pinhole first (e.g. with colmap image_undistorter) and write its intrinsics."
+            f"{where}: the camera is a fisheye, and protect reads pinhole cameras only: undistort the capture with "
+            "`privhead prepare`, and give --data the folder that it writes."
         )
-    if model not in CAMERA_MODELS:
-        raise UserError(
-            f"{where}: camera_model {model!r} is not supported, only {', '.join(CAMERA_MODELS)} are; undistort first."
-        )
-    distortion = _read_distortion(entry, where)
-    if model in PINHOLES and any(distortion):
-        raise UserError(f"{where}: camera_model {model} has no distortion; write OPENCV or remove k1, k2, k3, p1, p2.")
-    return Intrinsics(
-        width=read_size(entry, "w", where),
-        height=read_size(entry, "h", where),
-        fl_x=read_positive(entry, "fl_x", where),
-        fl_y=read_positive(entry, "fl_y", where),
-        cx=read_number(entry, "cx", where),
-        cy=read_number(entry, "cy", where),
-        distortion=distortion,
-    )
-
-
-def _read_distortion(entry: dict[str, Any], where: str) -> tuple[float, float, float, float, float]:
-    """Returns k1, k2, p1, p2, k3 from the keys of these names, or from Nerfstudio's list `distortion_params`."""
-    values = {key: read_number(entry, key, where, default=0.0) for key in LIST_KEYS}
-    if (coefficients := entry.get("distortion_params")) is not None:
-        if not isinstance(coefficients, list) or len(coefficients) != len(LIST_KEYS):
-            raise UserError(f"{where}: distortion_params must be a list of {', '.join(LIST_KEYS)}.")
-        named, listed = values, {str(key): value for key, value in zip(LIST_KEYS, coefficients, strict=True)}
-        values = {key: read_number(listed, key, f"{where}: distortion_params") for key in LIST_KEYS}
-        if any(key in entry and named[key] != values[key] for key in LIST_KEYS):
-            raise UserError(f"{where}: distortion_params and k1, k2, k3, p1, p2 disagree; remove the wrong ones.")
-    if values["k4"] != 0:
-        raise UserError(f"{where}: k4 is not supported, only k1, k2, k3, p1 and p2 are; undistort the images first.")
-    k1, k2, p1, p2, k3 = (values[key] for key in DISTORTION_KEYS)
-    return k1, k2, p1, p2, k3
+    return RawFrame(name, image, mask, known, intrinsics, read_pose(frame, where), sensitive)
 
 
 def _read_scale(content: dict[str, Any], path: Path) -> float | None:

@@ -68,7 +68,7 @@ def classify(
 
 
 def matches(capture: RawCapture, globs: Sequence[str], flag: str) -> list[bool]:
-    """Returns for each frame whether one of the globs matches its file path or base name.
+    """Returns for each frame whether one of the globs matches its file path, or its file's name.
 
     Backslashes count as slashes. A glob may also be a path into the capture's folder, absolute or from the current one.
     One that matches nothing as written is tried without regard to case, unless that would be ambiguous: a frame that
@@ -78,7 +78,8 @@ def matches(capture: RawCapture, globs: Sequence[str], flag: str) -> list[bool]:
         UserError: if a glob matches no frame, or several ways of writing ones; `flag` names the command-line flag.
     """
     paths = [posixpath.normpath(frame.name.replace("\\", "/")) for frame in capture.frames]
-    names = [(path, posixpath.basename(path)) for path in paths]
+    files = [frame.image_path.name for frame in capture.frames]
+    names = [(path, posixpath.basename(path), file) for path, file in zip(paths, files, strict=True)]
     where = f"frame of {capture.folder / 'transforms.json'}"
     return any_match(names, capture.folder, globs, flag, where)
 

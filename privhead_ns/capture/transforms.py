@@ -97,14 +97,16 @@ def read_pose(frame: dict[str, Any], where: str) -> Float[np.ndarray, "4 4"]:
     A matrix of rounded numbers is replaced by the nearest rotation (orthogonal Procrustes problem: Schönemann 1966).
 
     Raises:
-        UserError: if it is missing, not 4x4, not finite, or not nearly a rotation with a translation.
+        UserError: if it is missing, neither 4x4 nor 3x4, not finite, or not nearly a rotation with a translation.
     """
     try:
         pose = np.array(frame.get("transform_matrix"), dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         pose = np.empty(0)
+    if pose.shape == (3, 4):
+        pose = np.concatenate([pose, [[0, 0, 0, 1]]])
     if pose.shape != (4, 4):
-        raise UserError(f"{where}: transform_matrix must be 4x4 numbers.")
+        raise UserError(f"{where}: transform_matrix must be 4x4 or 3x4 numbers.")
     if not (np.abs(pose) <= LARGEST).all():
         raise UserError(
             f"{where}: transform_matrix holds NaN, infinity or too large numbers; estimate this pose again or drop the "

@@ -11,9 +11,10 @@ import numpy as np
 from jaxtyping import Float
 from nerfstudio.data.utils import colmap_parsing_utils as parser
 
+from privhead_ns.capture.listed_files import locate, refuse_missing
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, locate, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask
 from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.prepare.readers.pose import opencv_to_opengl
 from privhead_ns.text_files import read_text

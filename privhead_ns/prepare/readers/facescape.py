@@ -15,10 +15,11 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
+from privhead_ns.capture.listed_files import refuse_missing
 from privhead_ns.capture.transforms import read_size
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import KnownHead, PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask
 from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.prepare.readers.pose import opencv_to_opengl, rigid_pose
 from privhead_ns.text_files import read_json, read_text

@@ -1,38 +1,19 @@
-"""Finds the files of a capture: its pictures by the names that programs give them, and masks beside them."""
+"""Finds pictures that programs name without their folder, and masks beside pictures."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path, PureWindowsPath
 
+from privhead_ns.capture.listed_files import ENDINGS
 from privhead_ns.errors import UserError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif")
 MASK_FOLDERS = ("masks", "mask")
 OTHER_FOLDERS = re.compile(r"masks?|depths?|confidence|normals|sparse|images_\d+", re.IGNORECASE)
 """Folders of pictures that are no photographs, or photographs reduced."""
 LEVELS = 4
 """Folders above a picture in which a folder of masks is sought."""
-NAMED = 5
-"""Missing files that an error names; the others it counts."""
-
-
-def locate(folder: Path, name: str) -> Path | None:
-    """Returns the file of a name: with or without its ending, of either system's separators, relative or absolute.
-
-    Of an absolute name, which another machine may have written, the longest end that exists in the folder counts.
-    """
-    names = [name] if "\\" not in name else [name, name.replace("\\", "/")]
-    if PureWindowsPath(names[-1]).is_absolute() or names[-1].startswith("/"):
-        parts = names[-1].split("/")[1:]
-        names += ["/".join(parts[first:]) for first in range(len(parts))]
-    for one in names:
-        for ending in ("", *ENDINGS, *(ending.upper() for ending in ENDINGS)):
-            if (path := folder / f"{one}{ending}").is_file():
-                return path
-    return None
 
 
 def is_picture(path: Path) -> bool:
@@ -78,14 +59,3 @@ def find_mask(picture: Path, root: Path) -> Path | None:
         if above == root:
             break
     return None
-
-
-def refuse_missing(missing: Iterable[str], source: Path) -> None:
-    """Raises a UserError that names the first `NAMED` missing files and counts the others, if there are any."""
-    names = list(missing)
-    if names:
-        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        raise UserError(
-            f"{source} lists files that do not exist: {', '.join(names[:NAMED])}{more}; restore them, or remove them "
-            "from it."
-        )

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from privhead_ns.capture.lens import read_lens
 from privhead_ns.capture.orientation import orient
-from privhead_ns.capture.picture_files import UPRIGHT, decode, size_and_orientation
+from privhead_ns.capture.picture_files import picture_size
 from privhead_ns.capture.raw import RawFrame
 from privhead_ns.capture.silhouettes import silhouette_agreement
-from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedPhotograph
-from privhead_ns.prepare.readers.lens import read_lens
 from privhead_ns.prepare.readers.pose import rigid_pose
 
 
@@ -33,19 +32,6 @@ class Listed:
     sensitive: bool | None = None
 
 
-def picture_size(path: Path) -> tuple[tuple[int, int], int]:
-    """Returns width and height of a picture as stored, and its EXIF orientation.
-
-    Raises:
-        UserError: if it is no picture that can be read.
-    """
-    header = size_and_orientation(path)
-    if header is None:
-        decode(path, "image", UPRIGHT)  # says what is wrong
-        raise UserError(f"The image {path} cannot be read; convert it to PNG or JPEG.")
-    return header
-
-
 def fit_all(listed: Sequence[Listed]) -> tuple[PosedPhotograph, ...]:
     """Returns the photographs with cameras at their pictures' resolution, and how the stored pixels are turned.
 
@@ -55,7 +41,7 @@ def fit_all(listed: Sequence[Listed]) -> tuple[PosedPhotograph, ...]:
     """
     frames, lenses = [], []
     for one in listed:
-        stored, _ = picture_size(one.path)
+        stored = picture_size(one.path)
         pose = rigid_pose(one.pose, one.where)
         intrinsics, fisheye = read_lens(one.lens, stored, one.where)
         lenses.append(fisheye)

@@ -14,10 +14,11 @@ import numpy as np
 import trimesh
 from jaxtyping import Float, Int
 
+from privhead_ns.capture.listed_files import refuse_missing
+from privhead_ns.capture.picture_files import picture_size
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import KnownHead, PosedCapture
-from privhead_ns.prepare.readers.files import refuse_missing
-from privhead_ns.prepare.readers.fit import Listed, fit_all, picture_size
+from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.prepare.readers.pose import opencv_to_opengl
 from privhead_ns.text_files import read_text
 
@@ -80,7 +81,7 @@ def _list_view(data: Path, index: int, matrix: Float[np.ndarray, "3 4"], picture
     intrinsics = intrinsics / intrinsics[2, 2]
     pose = np.eye(4)
     pose[:3, :3], pose[:3, 3] = rotation.T, centre[:3, 0] / centre[3, 0]
-    width, height = picture_size(picture)[0]
+    width, height = picture_size(picture)
     lens = {"w": width, "h": height, "fl_x": float(intrinsics[0, 0]), "fl_y": float(intrinsics[1, 1])}
     lens |= {"cx": float(intrinsics[0, 2]), "cy": float(intrinsics[1, 2])}
     return Listed(where, picture, opencv_to_opengl(pose), lens, mask)

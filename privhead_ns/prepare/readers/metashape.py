@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from privhead_ns.capture.listed_files import refuse_missing
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, pick_picture, pictures_by_name, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask, pick_picture, pictures_by_name
 from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.prepare.readers.pose import opencv_to_opengl
 from privhead_ns.text_files import read_text

@@ -9,10 +9,11 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from privhead_ns.capture.listed_files import refuse_missing
 from privhead_ns.capture.transforms import read_number, read_positive, read_size
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, is_picture, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask, is_picture
 from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.text_files import read_json, read_text
 

@@ -10,10 +10,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
+from privhead_ns.capture.listed_files import refuse_missing
+from privhead_ns.capture.picture_files import picture_size
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, pick_picture, pictures_by_name, refuse_missing
-from privhead_ns.prepare.readers.fit import Listed, fit_all, picture_size
+from privhead_ns.prepare.readers.files import find_mask, pick_picture, pictures_by_name
+from privhead_ns.prepare.readers.fit import Listed, fit_all
 from privhead_ns.text_files import read_text
 
 NAME = "#name"
@@ -57,7 +59,7 @@ def read_realitycapture(path: Path) -> PosedCapture:
         picture, where = found[row[NAME]], f"{path}: camera {row[NAME]}"
         assert picture is not None
         numbers = {column: _number(row, column, where) for column in (*POSE, *INTERNAL, *DISTORTION)}
-        lens = _lens(numbers, *picture_size(picture)[0])
+        lens = _lens(numbers, *picture_size(picture))
         listed.append(Listed(where, picture, _pose(numbers), lens, find_mask(picture, path.parent)))
     return PosedCapture(fit_all(listed))
 

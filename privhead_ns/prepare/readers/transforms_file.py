@@ -10,13 +10,14 @@ import numpy as np
 import trimesh
 from jaxtyping import Float
 
+from privhead_ns.capture.lens import frame_entry
+from privhead_ns.capture.listed_files import locate, refuse_missing
 from privhead_ns.capture.raw import MASK_KEYS
 from privhead_ns.capture.transforms import read_positive
 from privhead_ns.errors import UserError
 from privhead_ns.prepare.posed import PosedCapture
-from privhead_ns.prepare.readers.files import find_mask, locate, refuse_missing
+from privhead_ns.prepare.readers.files import find_mask
 from privhead_ns.prepare.readers.fit import Listed, fit_all
-from privhead_ns.prepare.readers.lens import frame_entry
 from privhead_ns.text_files import read_json
 
 NAMES = ("file_path", "image_path")
