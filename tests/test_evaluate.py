@@ -149,6 +149,13 @@ def test_units_where_no_scale_is_known(tmp_path: Path) -> None:
     assert result.head.accuracy == pytest.approx(0.02, rel=0.1)
 
 
+def test_a_mesh_in_millimetres_is_recognised(tmp_path: Path) -> None:
+    folder = write_capture(tmp_path, sphere(), info=INFO | {"mm_per_unit": 10.0})
+    with pytest.raises(UserError, match="10 times as large.*seems to be in millimetres"):
+        evaluate(sphere(10.0), folder)
+    assert evaluate(sphere(1.02), folder).head.accuracy == pytest.approx(0.2, rel=0.15)
+
+
 def test_scale_may_stand_in_transforms_json(tmp_path: Path) -> None:
     folder = write_capture(tmp_path, sphere())
     meta = json.loads((folder / "transforms.json").read_text())

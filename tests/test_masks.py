@@ -41,6 +41,8 @@ SHAPES = {
     "0 and 65535": Image.fromarray(ROUND.astype(np.uint16) * 257),
     "one bit": Image.fromarray(ROUND > 0),
     "grey in three channels": Image.fromarray(np.dstack([ROUND] * 3)),
+    "red on black": Image.fromarray(np.dstack([ROUND // 2, 0 * ROUND, 0 * ROUND])),
+    "red on black in a palette": Image.fromarray(np.dstack([ROUND // 2, 0 * ROUND, 0 * ROUND])).quantize(2),
     "JPEG": as_jpeg(ROUND),
     "white whose alpha is the mask": Image.fromarray(np.dstack([np.full((220, 220, 3), 255, np.uint8), ROUND])),
     "photograph whose alpha is the mask": Image.fromarray(np.dstack([FACE, ROUND])),
@@ -68,6 +70,10 @@ PICTURES = {
     "128 where unsure": (
         Image.fromarray(np.maximum(ROUND, np.uint8(128) * (disc(264)[22:242, 22:242] > 0))),
         "0, 128, 255",
+    ),
+    "two colours on black": (
+        Image.fromarray(np.dstack([ROUND, ROUND * (np.arange(220) > 110).astype(np.uint8), 0 * ROUND])),
+        "colour",
     ),
     "labels": (Image.fromarray(ROUND // 255 + (np.arange(220) > 110).astype(np.uint8)), "0, 1, 2"),
 }

@@ -67,6 +67,13 @@ def test_equal_exposure_changes_nothing() -> None:
     assert (view_gains(views, pictures, head_box(views)) == 1).all()
 
 
+def test_few_views_do_not_tell_exposure_from_shading() -> None:
+    views = sphere_views()
+    few = views[:: len(views) // 4][:4]
+    pictures = [(painted(view) * (255 if index else 150)).astype(np.uint8) for index, view in enumerate(few)]
+    assert (view_gains(few, pictures, head_box(few)) == 1).all()
+
+
 def test_exposure_is_divided_out_of_what_is_stored(tmp_path: Path) -> None:
     raw = write_raw_capture(tmp_path / "raw")
     view = [View(pose, Intrinsics(SIZE, SIZE, FOCAL, FOCAL, SIZE / 2, SIZE / 2), disc()) for pose in ring()]

@@ -47,6 +47,23 @@ def test_a_folder_without_photographs_is_named(tmp_path: Path) -> None:
         list_photographs(tmp_path)
 
 
+def test_photographs_in_several_folders_are_read_and_masks_are_not(tmp_path: Path) -> None:
+    for name in ("round1/a.jpg", "round2/b.jpg", "round2/._b.jpg", "masks/a.png", ".cache/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((80, 80, 3), np.uint8)).save(tmp_path / name)
+    (tmp_path / "._images.jpg").write_bytes(b"AppleDouble")
+    assert [photograph.path.name for photograph in list_photographs(tmp_path)[0]] == ["a.jpg", "b.jpg"]
+
+
+def test_small_pictures_and_floating_point_values_are_named(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(tmp_path / "a.jpg")
+    with pytest.raises(UserError, match="only files that are JPEG, and broken or smaller than 64 pixels"):
+        list_photographs(tmp_path)
+    Image.fromarray(np.zeros((80, 80), np.float32)).save(tmp_path / "b.tif")
+    with pytest.raises(UserError, match=r"b\.tif holds floating-point values"):
+        list_photographs(tmp_path)
+
+
 def test_two_photographs_of_one_stem_keep_apart(tmp_path: Path) -> None:
     for name in ("x.jpg", "x.png"):
         Image.fromarray(np.zeros((80, 80, 3), np.uint8)).save(tmp_path / name)

@@ -32,6 +32,8 @@ SPREAD, CERTAIN = 1.9, 6.0
 """Standard error of a median over the median absolute residual and sqrt(n), and how many of them are a difference."""
 ENOUGH = 20
 """Points that a view must see for its gain to be judged."""
+LEAST_VIEWS = 6
+"""Views below which shading counts as exposure: each point is seen by two or three of them, from far apart."""
 
 
 class Surface(NamedTuple):
@@ -64,7 +66,7 @@ def view_gains(
     shared = valid.sum(axis=0) >= 2
     valid = valid[:, shared]
     judged = valid.sum(axis=1) >= ENOUGH
-    if judged.sum() < 2:
+    if judged.sum() < LEAST_VIEWS:
         return same
     logs = np.where(valid[..., None], logs[:, shared], np.nan)[judged]
     logs = logs[:, valid[judged].any(axis=0)]

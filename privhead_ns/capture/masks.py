@@ -46,8 +46,8 @@ def alpha_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height wid
 def mask_shape(image: Image.Image, where: str) -> UInt8[np.ndarray, "height width"]:
     """Returns the shape of a mask: 255 inside, 0 outside.
 
-    Masks of 0 and one other value are shapes, whatever that value is. In others black and white must prevail, and grey
-    may lie between them along the outline; they are cut at half.
+    Masks of black and one other value or colour are shapes, whatever that is. In others black and white must prevail,
+    and grey may lie between them along the outline; they are cut at half.
 
     Args:
         image: decoded, of any mode. Its alpha channel is the mask where it is not opaque.
@@ -95,6 +95,9 @@ def _single_channel(image: Image.Image, where: str) -> np.ndarray:
     if image.mode[0] in "IF":
         return np.asarray(image).astype(np.float64)
     pixels = np.asarray(image.convert("RGB"))
+    inside = pixels.any(axis=-1)
+    if inside.any() and (pixels[inside] == pixels[inside][0]).all():  # black and one colour
+        return inside.astype(np.uint8) * 255
     if (pixels.max(axis=-1) - pixels.min(axis=-1)).max() > CHANNEL_TOLERANCE:
         raise UserError(
             f"{where} is a picture in colour, and a mask must be a shape: make it white on the head and black "

@@ -172,7 +172,7 @@ def protect(
         resized_from=next((frame.resized_from for frame in capture.frames if frame.resized_from), None),
         geographic=bool(capture.origin.any()),
         doubtful=tuple(f"{capture.frames[index].name}: {why}" for index, why in doubtful.items()),
-        unused_mask=unused_mask(capture),
+        unused_mask=None if all("mask_path" in entry for entry in entries) else unused_mask(capture),
         size=size,
         native_size=plan.native_size,
         box_size=tuple((aabb[1] - aabb[0]).tolist()),

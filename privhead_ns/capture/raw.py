@@ -166,7 +166,9 @@ def _read_frame(content: dict[str, Any], frame: dict[str, Any], path: Path, miss
     if image is None or absent:
         missing += [str(path.parent / one) for one in absent]
         return None
-    intrinsics, fisheye = read_lens(frame_entry(content, frame), picture_size(image), where)
+    entry = frame_entry(content, frame)
+    size = picture_size(image) if None in (entry.get("w"), entry.get("h")) else (0, 0)  # not looked at
+    intrinsics, fisheye = read_lens(entry, size, where)
     if fisheye is not None:
         raise UserError(
             f"{where}: the camera is a fisheye, and protect reads pinhole cameras only: undistort the capture with "

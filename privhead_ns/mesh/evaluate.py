@@ -8,6 +8,7 @@ kept as a second figure: they include the samples' own spacing, so they are too 
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from scipy.spatial import KDTree
 from privhead_ns.capture.camera import PosedCamera
 from privhead_ns.capture.subject import Subject
 from privhead_ns.errors import UserError
-from privhead_ns.mesh.ground_truth import FACE_RADIUS, load_truth
+from privhead_ns.mesh.ground_truth import FACE_RADIUS, Truth, load_truth
 from privhead_ns.mesh.raycast import RayScene
 
 MEASURE = "point to surface"
@@ -34,6 +35,8 @@ NECK_MARGIN = 10.0
 """Height in mm of the strip above a neck's lower cut that is left out."""
 THRESHOLD = 2.0
 """Distance in mm within which a sample counts as right in the F-score."""
+LARGEST, LIKE = 20.0, 1.5
+"""Ratio of sizes from which a mesh is of another unit, and up to which it is of the same."""
 NECK_MARGIN_SHARE, THRESHOLD_SHARE = 0.025, 0.01
 """The two lengths above as shares of the truth's box diagonal, for captures without a scale, and for rooms."""
 
@@ -111,11 +114,7 @@ def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
     """
     truth = load_truth(data)
     mesh = truth.localised(mesh)
-    size = mesh.scale / truth.mesh.scale
-    if not 0.05 < size < 20:
-        raise UserError(
-            f"The mesh is {size:.3g} times as large as {data / 'gt_mesh.ply'}: export it in the capture's own units."
-        )
+    check_size(mesh, truth, data)
     neck = truth.subject == "head"
     margin = NECK_MARGIN / truth.scale if truth.mm_per_unit else NECK_MARGIN_SHARE * truth.mesh.scale
     threshold = THRESHOLD if truth.small and truth.mm_per_unit else THRESHOLD_SHARE * truth.mesh.scale * truth.scale
@@ -146,6 +145,21 @@ def evaluate(mesh: trimesh.Trimesh, data: Path) -> Evaluation:
         face = _scores(forth[near], back[true_near], threshold)
     name = "face" if region is None else region.name
     return Evaluation(truth.unit, threshold, _scores(forth, back, threshold), face, truth.subject, name)
+
+
+def check_size(mesh: trimesh.Trimesh, truth: Truth, data: Path) -> None:
+    """Checks that a mesh has about the size of the true surface.
+
+    Raises:
+        UserError: if not.
+    """
+    size, unit = mesh.scale / truth.mesh.scale, truth.mm_per_unit or 1.0
+    millimetres = abs(math.log(unit)) > 2 * math.log(LIKE) and 1 / LIKE < size / unit < LIKE
+    if millimetres or not 1 / LARGEST < size < LARGEST:
+        mend = "it seems to be in millimetres: export it without --millimetres," if millimetres else "export it"
+        raise UserError(
+            f"The mesh is {size:.3g} times as large as {data / 'gt_mesh.ply'}: {mend} in the capture's own units."
+        )
 
 
 def table(evaluation: Evaluation) -> Table:

@@ -21,6 +21,7 @@ from scipy.spatial import KDTree
 
 from privhead_ns.capture.transforms import capture_folder
 from privhead_ns.errors import UserError
+from privhead_ns.mesh.evaluate import check_size
 from privhead_ns.mesh.ground_truth import FACE_RADIUS, Truth, load_truth
 from privhead_ns.mesh.raycast import RayScene
 
@@ -67,6 +68,7 @@ def evaluate_h3ds(mesh: trimesh.Trimesh, data: Path) -> H3dsEvaluation:
     if truth.mm_per_unit is None:
         raise UserError(f"{data} has no mm_per_unit, which --protocol h3ds needs: add it to {data / 'capture.json'}.")
     vertices = _true_vertices(data, truth) * truth.scale
+    check_size(mesh, truth, data)
     predicted = truth.localised(mesh).copy().apply_scale(truth.scale)
     face, sphere = (_region(data, name, vertices, truth) for name in (HEAD_REGION, FACE_REGION))
     return H3dsEvaluation(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import importlib.util
 import os
@@ -53,5 +54,8 @@ def _face_mesh() -> Any:
     os.environ.setdefault("GLOG_minloglevel", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     module = importlib.import_module("mediapipe.python.solutions.face_mesh")
-    with silenced():  # the graph's own remarks
-        return module.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)
+    with silenced():  # the graph's own remarks, some of them at the first picture
+        mesh = module.FaceMesh(static_image_mode=True, refine_landmarks=True, min_detection_confidence=0.5)
+        mesh.process(np.zeros((64, 64, 3), np.uint8))
+    atexit.register(mesh.close)  # its threads must not outlive the interpreter
+    return mesh

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,8 @@ from privhead_ns.errors import UserError
 SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".heic", ".heif"}
 FULL_FRAME = 36.0
 """Longer side in mm of the film to which EXIF's 35 mm equivalent focal length refers."""
+OTHER_FOLDERS = re.compile(r"masks?|depths?|confidence|normals|sparse|images_\d+", re.IGNORECASE)
+"""Folders of pictures that are no photographs, or photographs reduced."""
 LEAST_SIDE = 64
 """Side in pixels below which a picture is a thumbnail or an icon."""
 
@@ -64,53 +67,70 @@ class Photograph:
 
 
 def list_photographs(folder: Path) -> tuple[list[Photograph], list[Path]]:
-    """Lists the photographs in a folder, or in its `images` where it holds none itself, in the order of their names.
+    """Lists the photographs in a folder, or in those below it where it holds none itself, in the order of their paths.
+
+    Folders of masks, depths and the like do not count.
 
     Returns:
         The photographs, and other files that are no pictures or cannot be read.
 
     Raises:
-        UserError: if there are none.
+        UserError: if there are none, or one holds floating-point values.
     """
     reads_heic()
     paths = [path for path in sorted(folder.iterdir()) if path.is_file() and not path.name.startswith(".")]
-    if not _any_picture(folder) and (folder / "images").is_dir():
-        return list_photographs(folder / "images")
+    if not any(path.suffix.lower() in SUFFIXES for path in paths):
+        paths = _below(folder) or paths
     found = [_read_header(path) for path in paths]
     sound = [photograph for photograph in found if photograph is not None]
     if not sound:
-        formats = sorted({format_of(path) for path in paths})
-        raise UserError(
-            f"{folder} holds no photographs (PNG, JPEG, HEIC, WebP, TIFF or BMP)"
-            + (f", only files that are {', '.join(formats)}" if formats else "")
-            + f"; give --data the folder they are in{_hint(folder)}, or a video."
-        )
+        raise UserError(_no_photographs(folder, paths))
     names = unique_names([photograph.path for photograph in sound])
     photographs = [replace(photograph, name=name) for name, photograph in zip(names, sound, strict=True)]
     return photographs, [path for path, photograph in zip(paths, found, strict=True) if photograph is None]
 
 
-def _any_picture(folder: Path) -> bool:
-    return any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+def _below(folder: Path) -> list[Path]:
+    """Returns the pictures in all folders below one, but hidden ones and those of masks, depths and the like."""
+    inside = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES and path.is_file()]
+    parts = {path: path.relative_to(folder).parts for path in inside}
+    return [
+        path
+        for path in inside
+        if not any(part.startswith(".") or OTHER_FOLDERS.fullmatch(part) for part in parts[path][:-1])
+        and not path.name.startswith(".")
+    ]
 
 
-def _hint(folder: Path) -> str:
-    """Names a folder in this one that holds pictures."""
-    inner = (path for path in sorted(folder.iterdir()) if path.is_dir() and _any_picture(path))
-    return f" ({found})" if (found := next(inner, None)) is not None else ""
+def _no_photographs(folder: Path, paths: Sequence[Path]) -> str:
+    """Says what a folder without photographs holds instead."""
+    formats = sorted({format_of(path) for path in paths})
+    only = f", only files that are {', '.join(formats)}" if formats else ""
+    if any(path.suffix.lower() in SUFFIXES for path in paths):
+        only += f", and broken or smaller than {LEAST_SIDE} pixels"
+    return (
+        f"{folder} holds no photographs (PNG, JPEG, HEIC, WebP, TIFF or BMP){only}; give --data the folder they are "
+        "in, or a video."
+    )
 
 
 def _read_header(path: Path) -> Photograph | None:
-    """Reads what is known of a photograph without its pixels; None if it is no picture, or too small."""
+    """Reads what is known of a photograph without its pixels; None if it is no picture, or too small.
+
+    Raises:
+        UserError: if it holds floating-point values.
+    """
     if path.suffix.lower() in CAMERA_RAW:  # they begin like TIFF, and hold a thumbnail
         return None
     try:
         with Image.open(path, formats=pillow_formats(format_of(path))) as image:
             exif = image.getexif()
             details = exif.get_ifd(ExifTags.IFD.Exif)
-            stored, upright = image.size, image.format in TURNED_BY_READER
+            stored, upright, floats = image.size, image.format in TURNED_BY_READER, image.mode == "F"
     except Exception:  # each format's reader fails in its own ways
         return None
+    if floats:
+        raise UserError(f"The photograph {path} holds floating-point values; convert it to 8 bits a channel.")
     if min(stored) < LEAST_SIDE:
         return None
     orientation = UPRIGHT if upright else exif.get(ExifTags.Base.Orientation, UPRIGHT)

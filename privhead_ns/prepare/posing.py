@@ -21,7 +21,7 @@ from privhead_ns.errors import UserError
 from privhead_ns.folders import PRIVATE, make_private
 from privhead_ns.prepare.declare import Declared, read_globs
 from privhead_ns.prepare.given_masks import check_masks, find_masks, orientation_is_open, read_mask
-from privhead_ns.prepare.photographs import Photograph
+from privhead_ns.prepare.photographs import LEAST_SIDE, SUFFIXES, Photograph, list_photographs
 from privhead_ns.prepare.posed import PosedCapture
 from privhead_ns.prepare.silhouettes import given_silhouettes
 from privhead_ns.prepare.sources import Source, estimated_sources
@@ -86,7 +86,6 @@ def pose_photographs(
     """
     _check_installed()
     from privhead_ns.prepare import matches, poses
-    from privhead_ns.prepare.photographs import SUFFIXES, list_photographs
     from privhead_ns.prepare.still_camera import find_still_camera
 
     if data.suffix.lower() in SUFFIXES and data.is_file():
@@ -138,9 +137,12 @@ def pose_photographs(
 
 
 def _not_pictures(paths: Sequence[Path]) -> dict[str, str]:
-    """Returns files that are no photographs, counted by their endings."""
-    endings = Counter(path.suffix.lower() or path.name for path in paths if path.name.lower() not in CLUTTER)
-    return {
+    """Returns pictures that cannot be read by their names, and other files counted by their endings."""
+    broken = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    reasons = {path.name: f"it is broken, or smaller than {LEAST_SIDE} pixels" for path in broken}
+    others = [path for path in paths if path not in broken and path.name.lower() not in CLUTTER]
+    endings = Counter(path.suffix.lower() or path.name for path in others)
+    return reasons | {
         f"{count} {ending} file{'s' if count > 1 else ''}": "no photograph that can be read is in "
         + ("them" if count > 1 else "it")
         for ending, count in endings.items()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from pathlib import Path, PureWindowsPath
 
 from privhead_ns.capture.listed_files import ENDINGS
 from privhead_ns.errors import UserError
+from privhead_ns.prepare.photographs import OTHER_FOLDERS
 
 MASK_FOLDERS = ("masks", "mask")
-OTHER_FOLDERS = re.compile(r"masks?|depths?|confidence|normals|sparse|images_\d+", re.IGNORECASE)
-"""Folders of pictures that are no photographs, or photographs reduced."""
 LEVELS = 4
 """Folders above a picture in which a folder of masks is sought."""
 

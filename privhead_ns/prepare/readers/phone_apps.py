@@ -28,7 +28,7 @@ def find_polycam(data: Path) -> tuple[Path, Path] | None:
     """Returns the folders of pictures and of cameras in a Polycam export (its raw data), or None."""
     for folder in (data / "keyframes", data):
         for images, cameras in POLYCAM_KINDS:
-            first = next((folder / cameras).glob("*.json"), None)
+            first = next((path for path in (folder / cameras).glob("*.json") if not path.name.startswith(".")), None)
             if (folder / images).is_dir() and first is not None and '"t_00"' in read_text(first):
                 return folder / images, folder / cameras
     return None
