@@ -151,7 +151,7 @@ def test_units_where_no_scale_is_known(tmp_path: Path) -> None:
 
 def test_a_mesh_in_millimetres_is_recognised(tmp_path: Path) -> None:
     folder = write_capture(tmp_path, sphere(), info=INFO | {"mm_per_unit": 10.0})
-    with pytest.raises(UserError, match="10 times as large.*seems to be in millimetres"):
+    with pytest.raises(UserError, match=r"10 times as large.*seems to be in millimetres"):
         evaluate(sphere(10.0), folder)
     assert evaluate(sphere(1.02), folder).head.accuracy == pytest.approx(0.2, rel=0.15)
 
