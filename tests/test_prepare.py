@@ -95,7 +95,10 @@ def test_nothing_but_the_capture_is_left_and_its_owner_alone_reads_it(prepared: 
     assert prepared.stat().st_mode & 0o077 == 0
 
 
-def test_a_turntable_in_a_still_room_comes_out_right_from_crops(tmp_path: Path) -> None:
+def test_a_turntable_in_a_still_room_comes_out_right_from_crops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("privhead_ns.prepare.prepare.make_masks", lambda *_: None)  # takes long
     true = write_photographs(tmp_path / "ball", turntable=True)[:FEWER]
     for path in sorted((tmp_path / "ball/images").iterdir())[FEWER:]:
         path.unlink()
@@ -158,11 +161,13 @@ def test_the_command_takes_names_with_blanks_and_umlauts_and_leaves_no_log_of_co
     photographed: tuple[Path, list[np.ndarray]], tmp_path: Path
 ) -> None:
     (tmp_path / "temporary").mkdir()
-    (tmp_path / "photos").mkdir()
-    for path in sorted((photographed[0] / "images").iterdir())[:FEWER]:
-        shutil.copy(path, tmp_path / "photos" / f"WhatsApp Bild (Kopf) ä{path.name}")
+    for part in ("images", "masks"):
+        (tmp_path / part).mkdir()
+        for path in sorted((photographed[0] / part).iterdir())[:FEWER]:
+            shutil.copy(path, tmp_path / part / f"WhatsApp Bild (Kopf) ä{path.name}")
+    folders = ["--data", tmp_path / "images", "--masks", tmp_path / "masks", "--output-dir", tmp_path / "raw"]
     run = subprocess.run(
-        ["privhead", "prepare", "--data", tmp_path / "photos", "--output-dir", tmp_path / "raw"],
+        ["privhead", "prepare", *folders],
         env=os.environ | {"TMPDIR": str(tmp_path / "temporary")},
         capture_output=True,
         text=True,
@@ -235,6 +240,8 @@ def test_masks_and_the_side_of_the_face_are_found_on_a_head(tmp_path: Path) -> N
 
     write_demo_capture(tmp_path / "demo", 128)
     content = json.loads((tmp_path / "demo/transforms.json").read_text())
+    kept = [index for index, view in enumerate(HEAD.views) if index % 3 == 0 or abs(view.azimuth) < 60]
+    views, content["frames"] = [HEAD.views[index] for index in kept], [content["frames"][index] for index in kept]
     truth = [tmp_path / "demo" / frame.pop("mask_path") for frame in content["frames"]]
     for frame in content["frames"]:
         del frame["sensitive"]
@@ -251,7 +258,7 @@ def test_masks_and_the_side_of_the_face_are_found_on_a_head(tmp_path: Path) -> N
         )
         overlaps.append(np.count_nonzero(made & mask) / np.count_nonzero(made | mask))
     assert np.median(overlaps) > 0.98
-    for frame, view in zip(prepared["frames"], HEAD.views, strict=True):
+    for frame, view in zip(prepared["frames"], views, strict=True):
         assert frame["sensitive"] or abs(view.azimuth) > 100
     assert not all(frame["sensitive"] for frame in prepared["frames"])
     assert 150 < prepared["mm_per_unit"] < 220  # a unit of the demo is 185 mm

@@ -46,7 +46,7 @@ class SurfaceSampler(nn.Module):
     @torch.no_grad()
     def forward(self, rays: RayBundle, field: HeadField, geometry: Geometry) -> Float[Tensor, "rays edges"]:
         """Returns the distances between which the segments to render lie; one more than there are segments."""
-        if kernels.supported(geometry.sdf, rays.origins):
+        if kernels.supported(geometry.sdf, rays.origins, rays.directions):
             return self.fused(rays, field, geometry)
         with rays.origins.device:  # where Nerfstudio is to make its constants
             coarse = self.coarse(rays)
