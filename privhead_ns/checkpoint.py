@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import platform
 import re
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,16 +11,13 @@ from typing import Any
 import torch
 
 from privhead_ns.errors import UserError
-from privhead_ns.folders import runs
 from privhead_ns.run_folder import disk_errors
+from privhead_ns.temporary_names import is_abandoned, this_machine, this_process
 
 MODELS = "nerfstudio_models"
 """Folder of the checkpoints in a run's folder."""
 EXTRA_STATE = "_model._extra_state"
 """Key of `PrivheadModel.get_extra_state` in the state of a pipeline."""
-MACHINE_ID = Path("/etc/machine-id")
-ABANDONED = 24 * 3600
-"""Seconds after its last change from which a checkpoint that another machine left half-written is removed."""
 
 
 def checkpoints(run: Path) -> dict[int, Path]:
@@ -117,7 +110,7 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         UserError: if the disk is full or read-only; an earlier file at `path` is kept.
     """
     run = path.parent.parent
-    temporary = run / f".{path.stem}-{this_machine()}-{os.getpid()}.part"
+    temporary = run / f".{path.stem}-{this_process()}.part"
     try:
         with disk_errors(path):
             remove_unfinished(run)
@@ -130,34 +123,27 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def this_machine() -> str:
-    """Returns 12 hexadecimal digits that differ from machine to machine, and do not tell the host's name."""
-    identity = platform.node().encode()
-    with suppress(OSError):  # systems without one
-        identity += b"\0" + MACHINE_ID.read_bytes()
-    return hashlib.sha256(identity).hexdigest()[:12]
-
-
 def remove_unfinished(run: Path) -> None:
-    """Removes checkpoints that killed processes left half-written: they may hold colours painted on the face.
-
-    On a disk that several machines share, those of the others are left for a day: their processes are not known here.
-    """
-    elsewhere = unfinished_elsewhere(run)
-    for stale in run.glob(".step-*.part"):
-        owner = stale.stem.rpartition("-")[2]
-        dead = not owner.isdecimal() or int(owner) == os.getpid() or not runs(int(owner))
-        if dead and stale not in elsewhere:
+    """Removes checkpoints that killed processes left half-written: they may hold colours painted on the face."""
+    for path, owner in _unfinished(run):
+        if owner is None or is_abandoned(path, owner):
             with suppress(OSError):  # a run that cannot be written to
-                stale.unlink()
+                path.unlink()
 
 
 def unfinished_elsewhere(run: Path) -> list[Path]:
     """Returns the checkpoints that other machines are writing, or that were killed there within a day."""
-    found = []
-    for path in run.glob(".step-*.part"):
-        owner = re.fullmatch(r"\.step-\d+-([0-9a-f]{12})-\d+\.part", path.name, re.ASCII)
-        with suppress(OSError):  # it has been finished meanwhile
-            if owner and owner[1] != this_machine() and time.time() - path.stat().st_mtime < ABANDONED:
-                found.append(path)
-    return sorted(found)
+    return [
+        path
+        for path, owner in _unfinished(run)
+        if owner is not None and "-" in owner and not owner.startswith(this_machine()) and not is_abandoned(path, owner)
+    ]
+
+
+def _unfinished(run: Path) -> list[tuple[Path, str | None]]:
+    """Returns half-written checkpoints, and whose they are where their names tell it."""
+    found = [
+        (path, re.fullmatch(r"\.step-\d+-([0-9a-f]{12}-\d+|\d+)\.part", path.name, re.ASCII))
+        for path in run.glob(".step-*.part")
+    ]
+    return sorted((path, owner and owner[1]) for path, owner in found)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from privhead_ns.errors import UserError
+from privhead_ns.temporary_names import is_abandoned, this_process
 
 PRIVATE = 0o700
 """Mode of every folder created here: all contain photographs or data derived from them."""
@@ -41,8 +42,8 @@ def holds_nothing(folder: Path) -> bool:
 
 def _left_over(path: Path) -> bool:
     """Says whether a name is a temporary one, as `temporary_folder` and `replacing` make, of a dead process."""
-    owner = re.fullmatch(r"\..+-(\d+)(\.\w+)?", path.name, re.ASCII)
-    return owner is not None and not runs(int(owner[1]))
+    owner = re.fullmatch(r"\..+?-([0-9a-f]{12}-\d+|\d+)(\.\w+)?", path.name, re.ASCII)
+    return owner is not None and is_abandoned(path, owner[1])
 
 
 def make_private(path: Path) -> None:
@@ -71,17 +72,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(path: Path) -> Iterator[Path]:
-    """Yields a private folder `.NAME.tmp-PID` beside `path`, and removes it at the end.
+    """Yields a private folder `.NAME.tmp-MACHINE-PID` beside `path`, and removes it at the end.
 
     Such folders of processes that do not run any more are removed first.
     """
     path = path.absolute()
     prefix = f".{path.name}.tmp-"
     for stale in path.parent.glob(f"{glob.escape(prefix)}*"):
-        owner = stale.name.removeprefix(prefix)
-        if owner.isdecimal() and (int(owner) == os.getpid() or not runs(int(owner))):
+        if is_abandoned(stale, stale.name.removeprefix(prefix)):
             shutil.rmtree(stale, ignore_errors=True)
-    folder = path.with_name(f"{prefix}{os.getpid()}")
+    folder = path.with_name(f"{prefix}{this_process()}")
     try:
         folder.mkdir(mode=PRIVATE)
         yield folder
@@ -104,10 +104,9 @@ def replacing(path: Path) -> Iterator[Path]:
         OSError: of `path`, if the system refuses.
     """
     for stale in path.parent.glob(f".{glob.escape(path.stem)}-*{glob.escape(path.suffix)}"):
-        owner = stale.stem.removeprefix(f".{path.stem}-")
-        if owner.isdecimal() and not runs(int(owner)):
+        if is_abandoned(stale, stale.stem.removeprefix(f".{path.stem}-")):
             stale.unlink(missing_ok=True)
-    temporary = path.with_name(f".{path.stem}-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{this_process()}{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
@@ -117,14 +116,3 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def runs(process: int) -> bool:
-    """Returns whether a process of this number runs on this machine."""
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True

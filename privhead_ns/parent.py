@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 
-from privhead_ns.folders import runs
+from privhead_ns.temporary_names import runs
 
 PARENT = "PRIVHEAD_PARENT"
 """Environment variable with the number of the process that started a training."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
 from privhead_ns.errors import UserError
-from privhead_ns.folders import check_new_folder, make_private, replacing, temporary_folder, whole_folder
+from privhead_ns.folders import check_new_folder, holds_nothing, make_private, replacing, temporary_folder, whole_folder
 from privhead_ns.results_folder import check_same, open_results
 from privhead_ns.text_files import as_read, read_json, write_json
 
@@ -51,6 +52,19 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     with temporary_folder(tmp_path / "out[1]") as folder:
         left = {path.name for path in tmp_path.iterdir()} - {folder.name}
     assert left == {f".out[1].tmp-{os.getppid()}", f".out1.tmp-{gone.pid}", ".out[1].tmp-x"}
+
+
+@pytest.mark.parametrize(("age", "stays"), [(3600, True), (25 * 3600, False)])
+def test_what_another_machine_makes_is_left_alone_for_a_day(tmp_path: Path, age: int, stays: bool) -> None:
+    folder, file = tmp_path / ".out.tmp-0123456789ab-1", tmp_path / ".a-0123456789ab-1.json"
+    folder.mkdir()
+    file.touch()
+    for path in (folder, file):
+        os.utime(path, (time.time() - age, time.time() - age))
+    assert holds_nothing(tmp_path) is not stays
+    with temporary_folder(tmp_path / "out"), replacing(tmp_path / "a.json") as new:
+        new.touch()
+        assert folder.exists() is file.exists() is stays
 
 
 def test_a_full_disk_names_the_folder(tmp_path: Path) -> None:

@@ -20,14 +20,14 @@ from kill_jobs import STEPS, kill_at_random, run
 from raw_folder import write_raw_capture
 
 from privhead_ns.capture.protect import protect
-from privhead_ns.checkpoint import checkpoints, is_painted, read_checkpoint, this_machine, write_checkpoint
+from privhead_ns.checkpoint import checkpoints, is_painted, read_checkpoint, write_checkpoint
 from privhead_ns.errors import UserError
-from privhead_ns.folders import runs
 from privhead_ns.forget import forget
 from privhead_ns.mesh.export import load_model, surface, warn_of_earlier
 from privhead_ns.mesh.files import load_mesh
 from privhead_ns.operators import OperatorConfig
 from privhead_ns.parent import PARENT
+from privhead_ns.temporary_names import runs, this_machine
 
 RUN = Path("x") / "privhead" / "x"
 LAST = f"step-{STEPS - 1:09d}.ckpt"
