@@ -45,6 +45,7 @@ def replace_first_image(folder: Path, image: Image.Image) -> None:
     [
         ("L", np.full((SIZE, SIZE), 77, np.uint8), 77),
         ("I;16", np.full((SIZE, SIZE), 77 * 257, np.uint16), 77),
+        ("I;16", np.full((SIZE, SIZE), 4095 * 77 // 255, np.uint16), 77),  # 12 bits
     ],
 )
 def test_grey_images_become_rgb(tmp_path: Path, mode: str, pixels: np.ndarray, expected: int) -> None:

@@ -25,6 +25,8 @@ from privhead_ns.capture.transforms import (
 from privhead_ns.errors import UserError
 from privhead_ns.text_files import read_json
 
+WHITES = (255, 4095, 65535)
+"""Largest values of 8, 12 and 16 bits."""
 MASK_KEYS = ("mask_path", "known_path")
 
 
@@ -203,7 +205,12 @@ def _read_shape(path: Path, frame: RawFrame, where: str) -> UInt8[np.ndarray, "h
 
 
 def to_grey(image: Image.Image) -> Image.Image:
-    """Converts to 8-bit grey; Pillow alone would clip 16-bit values instead of scaling them."""
-    if image.mode.startswith("I"):
-        return Image.fromarray((np.asarray(image, dtype=np.float64) / 65535 * 255 + 0.5).astype(np.uint8))
-    return image.convert("L")
+    """Converts to 8-bit grey; Pillow alone would clip 16-bit values instead of scaling them.
+
+    Where no value needs more than 8 or 12 bits, as sensors give them, so many are taken for white.
+    """
+    if not image.mode.startswith("I"):
+        return image.convert("L")
+    values = np.asarray(image, dtype=np.float64)
+    white = next((white for white in WHITES if values.max() <= white), WHITES[-1])
+    return Image.fromarray((values / white * 255 + 0.5).clip(0, 255).astype(np.uint8))
