@@ -40,8 +40,8 @@ class SurfaceSampler(nn.Module):
         self.fine = PDFSampler(
             num_samples, train_stratified=False, include_original=False, histogram_padding=self.padding
         )
-        self.shares: Tensor
-        self.register_buffer("shares", torch.linspace(0, 1, num_coarse_samples + 1), persistent=False)
+        self.fractions: Tensor
+        self.register_buffer("fractions", torch.linspace(0, 1, num_coarse_samples + 1), persistent=False)
 
     @torch.no_grad()
     def forward(self, rays: RayBundle, field: HeadField, geometry: Geometry) -> Float[Tensor, "rays edges"]:
@@ -65,7 +65,7 @@ class SurfaceSampler(nn.Module):
     def fused(self, rays: RayBundle, field: HeadField, geometry: Geometry) -> Float[Tensor, "rays edges"]:
         """The same by kernels."""
         assert rays.nears is not None and rays.fars is not None
-        coarse = torch.lerp(rays.nears, rays.fars, self.shares)
+        coarse = torch.lerp(rays.nears, rays.fars, self.fractions)
         sdf = torch.empty_like(coarse)
         places = (tensor.contiguous() for tensor in (geometry.sdf, field.aabb, rays.origins, rays.directions))
         kernels.run(ray_kernels.sdf_along_rays, len(coarse), *places, coarse, sdf)
