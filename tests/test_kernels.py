@@ -165,6 +165,7 @@ def test_a_segment_without_gradient_has_no_normal(compare: Callable[..., None]) 
 @pytest.mark.parametrize("opaque_end", [False, True])
 @pytest.mark.parametrize("size", [0.2, 0.6, 5.0], ids=["small", "half", "all around"])
 def test_sampler(rendering: Rendering, opaque_end: bool, size: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
     head = HeadField(torch.tensor([[-1.0, -2.0, -1.0], [1.0, 2.0, 1.5]]), 0.1, 2, 4, beta=0.005)
     head.start_as_ellipsoid(size)
     torch.nn.init.normal_(head.sdf_grids.grids[1], std=0.05)
@@ -174,7 +175,8 @@ def test_sampler(rendering: Rendering, opaque_end: bool, size: float, monkeypatc
     sampler, geometry = SurfaceSampler(32, 16, Opacity(rendering, opaque_end)), head.geometry()
     found = sampler(rays, head, geometry)
     monkeypatch.setattr(kernels, "supported", lambda *_: False)
-    torch.testing.assert_close(found, sampler(rays, head, geometry), rtol=0, atol=1e-3)
+    # where few samples fall, rounding moves quantiles most; a coarse segment is 0.125 long
+    torch.testing.assert_close(found, sampler(rays, head, geometry), rtol=0, atol=5e-3)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5])

@@ -146,9 +146,15 @@ def _fits(size: tuple[int, int], width: int, height: int) -> bool:
 
 
 def has_alpha(path: Path) -> bool:
-    """Returns whether a photograph's alpha channel masks something."""
+    """Returns whether a photograph's alpha channel masks something.
+
+    Raises:
+        UserError: if the photograph is broken, or the channel is no mask.
+    """
     with Image.open(path) as image:
-        return alpha_shape(image, f"The alpha channel of {path.name}") is not None
+        if "A" not in image.getbands() and "transparency" not in image.info:
+            return False
+    return alpha_shape(decode(path, "photograph", UPRIGHT), f"The alpha channel of {path.name}") is not None
 
 
 def _mask_of(photograph: Photograph, folder: Path) -> Path | None:
