@@ -174,3 +174,9 @@ def test_colour_and_magnitude_share_features_but_no_network(wanted: str) -> None
         assert isinstance(parameter.grad, Tensor)
         assert parameter.grad.abs().max() > 0
     assert not any(parameter.grad is not None and parameter.grad.any() for parameter in other.parameters())
+
+
+@pytest.mark.parametrize(("voxels", "short"), [(30, True), (104, False)])
+def test_steps_of_small_grids_are_short(voxels: int, short: bool) -> None:
+    head = HeadField(torch.tensor([[-1.0] * 3, [1.0] * 3]), 2 / voxels, feature_channels=1, hidden_units=4, beta=0.01)
+    assert head.short_steps is short

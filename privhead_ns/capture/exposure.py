@@ -33,7 +33,8 @@ SPREAD, CERTAIN = 1.9, 6.0
 ENOUGH = 20
 """Points that a view must see for its gain to be judged."""
 LEAST_VIEWS = 6
-"""Views below which shading counts as exposure: each point is seen by two or three of them, from far apart."""
+"""Views below which no gain is estimated: two or three see each point, from far apart, and shading looks like exposure.
+"""
 
 
 class Surface(NamedTuple):

@@ -13,11 +13,10 @@ from torch import Tensor
 from privhead_ns.model import kernels
 from privhead_ns.model.density import ALPHA, Rendering
 from privhead_ns.model.fused import FusedCrossings
+from privhead_ns.model.ray_kernels import MIN_WEIGHT
 
 MIN_SLOPE = 0.1
 """Change of sdf per unit of length below which the gradient of `surface_fraction` is damped: 84° from the normal."""
-EPS = 1e-6
-"""Least weight by which shares of it are divided."""
 
 
 class Crossings(NamedTuple):
@@ -77,7 +76,7 @@ def intersect(
     normals = F.normalize(torch.lerp(gradient[:, :-1], gradient[:, 1:], t[..., None]), dim=-1)
     weights = rendering_weights(alphas)
     pairs = weights.unflatten(1, (-1, 2))
-    shares = (pairs / pairs.sum(dim=2, keepdim=True).clamp(min=EPS)).detach()
+    shares = (pairs / pairs.sum(dim=2, keepdim=True).clamp(min=float(MIN_WEIGHT))).detach()
     return Crossings(
         weights=pairs.sum(dim=2),
         depths=(shares * depths.unflatten(1, (-1, 2))).sum(dim=2),
